@@ -1,0 +1,97 @@
+"""Every key of a config, with its meaning. Config files start from `get_config()` and change what they need.
+
+Any key can be set from the command line, `--config.optim.weight_decay=0.1`, and any key without a dot in the config's
+argument too, `--config configs/finetune.py:model=resnet50,data=folder:DIR`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+
+    # The network and where it starts.
+    c.model = "resnet20_cifar"  # a name of tl/models: resnet50, resnet20_cifar, mobilenet_v2_tf, ...
+    c.model_args = {}  # arguments of the model, e.g. {"width": 8}
+    c.weights = "known"  # known | bundled | none | file:F | run:W | hf:ORG/NAME | https://..#sha256=..; joined by + : see combine
+    c.combine = "soup"  # several weights: soup (mean of the weights) | ensemble (mean of the predictions; evaluate.py only)
+    c.classifier = "auto"  # auto: kept where its shape fits | keep: must fit | replace: always new
+    c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
+
+    # The data and its splits: val is cut from train where there is none, and selection never sees test.
+    c.data = "digits"  # digits | glyphs | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
+    c.classes = 0  # number of classes; 0: as the data says
+    c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
+    c.val_fraction = 0.1  # share of train cut for val where there is no val
+    c.fold = -1  # the fold of this run, counted from 0; set by folds
+    c.folds = 0  # stratified k-fold over train and val: one run per fold
+    c.skip_broken = False  # leave broken images out instead of stopping at them
+
+    # From image to input. 0 and () follow the weights' own preprocessing.
+    c.image_size = 0  # pixels of the input
+    c.resize = 0  # short side before the centre crop of image_size
+    c.mean = ()  # per channel, in 0..1
+    c.std = ()
+    c.train_transforms = ()  # ((name of tl/data/transforms.py, {arguments}), ...); (): as in evaluation
+
+    # What is predicted, and by which head.
+    c.task = "classification"  # classification | binary | multi_label | regression
+    c.label_smoothing = 0.0
+    c.class_weights = ""  # "balanced": n / (classes * count); "": none
+    c.head = {
+        "pool": "gap",  # gap: pooled features | flatten: the last map as it is
+        "hidden": (),  # widths of hidden layers
+        "dropout": 0.0,
+    }
+
+    # How it is trained.
+    c.method = "finetune"  # a file of tl/methods
+    c.method_args = {}  # its keyword arguments
+    c.groups = ((".*", {}),)  # ((regex from the start of a name, {"lr": factor, "weight_decay": value} or None = frozen), ...)
+    c.frozen_stats = "auto"  # batch-norm statistics are frozen: auto, where the weights are | all | none
+    c.batch_size = 32  # over all devices
+    c.steps = -1  # gradient steps; -1: from epochs
+    c.epochs = 10  # passes over the training images, where steps is -1
+    c.accumulate = 1  # pieces a batch is cut into, one after the other, to save memory
+    c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
+    c.optim = {
+        "name": "adamw",  # sgd | adam | adamw
+        "momentum": 0.9,  # sgd
+        "nesterov": False,  # sgd
+        "b1": 0.9,  # adam, adamw
+        "b2": 0.999,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "decay_norms_and_biases": False,
+        "layer_decay": 1.0,  # factor on the rate per block further from the head
+        "clip": 0.0,  # global norm of the gradient over what moves; 0: none
+    }
+    c.schedule = {
+        "name": "cosine",  # constant | cosine | step | inverse
+        "lr": 1e-3,
+        "warmup": 0,  # steps of linear rise
+        "boundaries": (),  # step: shares of the run, e.g. (0.5, 0.75)
+        "factor": 0.1,  # step
+        "gamma": 1e-3,  # inverse: lr * (1 + gamma * step) ** -power
+        "power": 0.75,
+    }
+
+    # What is watched, chosen and kept.
+    c.eval_every = -1  # steps between evaluations; 0: every epoch; -1: every epoch, but at most about twenty times
+    c.save_every = 1000  # steps between checkpoints, beside the best and the last
+    c.log_every = 10  # steps between rows of training scalars
+    c.eval_batch_size = 0  # 0: batch_size
+    c.evaluate_before = False  # evaluate test before the first step too: before/test/...
+    c.class_report = False  # keep the confusion matrix and the class report of every evaluation
+    c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step
+    c.patience = 0  # evaluations without a better select before the run stops; 0: never
+
+    # One run or many.
+    c.seed = 0
+    c.seeds = ()  # one run per seed, reported as mean and spread
+    c.variants = {}  # {name: {key: value, ...}}: one run each, side by side
+    c.stages = ()  # ({key: value, ...}, ...): one run after the other, each from the last one's weights
+    c.smoke = False  # seconds instead of hours: to see that everything runs
+    return c

@@ -1,0 +1,187 @@
+"""Config -> objects -> a run, or a set of runs. The only place that looks methods up by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pathlib
+import pkgutil
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import tl.methods
+from tl import config as configs
+from tl import finish, models, runs, tasks, train, weights
+from tl import mesh as meshes
+from tl.data import sources, streams, transforms
+from tl.data.base import Dataset
+from tl.errors import InputError, unknown
+from tl.methods.base import Method, head_name
+from tl.models.heads import Head
+from tl.preprocess import Preprocess
+
+Summary = dict[str, Any]
+
+
+def run(config: ConfigDict, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
+    """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`."""
+    folder = pathlib.Path(folder)
+    train.check_folder(folder, config)
+    if runs.is_set(config):
+        return runs.run_set(config, folder, run, quiet=quiet)
+    if config.stages:
+        return runs.run_stages(config, folder, run, quiet=quiet)
+    done = finish.finished(folder)
+    if done is not None:
+        if not quiet:
+            print(f"{folder} is finished: this is its summary.")
+        return done
+    return finish.complete(experiment(config), folder, quiet=quiet)
+
+
+def experiment(config: ConfigDict) -> train.Experiment:
+    """Every object of one run, all input checked as far as it can be without running the network."""
+    method_module = find_method(config.method)
+    module = models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())
+    loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
+    preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
+    dataset = open_data(config)
+    task = make_task(config, dataset)
+    method = call_make(method_module, {task.name: task}, config.method_args.to_dict())
+    mesh = check_batch(config)
+    head = partial(Head, outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
+    modules = {"backbone": module, head_name([task.name], task.name): head()}
+    modules |= {name: part.make() for name, part in method.parts.items()}
+    train_split = dataset.splits["train"]
+    per_epoch = max(1, len(train_split) // config.batch_size)
+    steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
+    evaluation = transforms.compose(transforms.evaluation(preprocess))
+    eval_batch = config.eval_batch_size or config.batch_size
+    return train.Experiment(
+        config=config,
+        tasks={task.name: task},
+        method=method,
+        modules=modules,
+        preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()} | {"backbone": preprocess},
+        weights=partial(fill, loaded, config.classifier),
+        streams={
+            name: streams.train_stream(
+                train_split,
+                transforms.compose(training_transforms(config, preprocess)),
+                batch_size=config.batch_size,
+                seed=config.seed,
+                name=name,
+            )
+            for name in method.streams
+        },
+        evals={
+            name: streams.eval_batches(dataset.splits[name], evaluation, eval_batch, mesh)
+            for name in ("val", "test")
+            if name in dataset.splits
+        },
+        dataset=dataset,
+        mesh=mesh,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
+        eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every, config.eval_every),
+        meta=weights.metadata(config.model, preprocess, task.classes),
+    )
+
+
+def find_method(name: str) -> Any:
+    """The module `tl.methods.NAME`."""
+    names = [m.name for m in pkgutil.iter_modules(tl.methods.__path__) if m.name != "base"]
+    if name not in names:
+        raise unknown("method", name, names)
+    return importlib.import_module(f"tl.methods.{name}")
+
+
+def call_make(module: Any, task_of: Mapping[str, tasks.Task], arguments: Mapping[str, Any]) -> Method:
+    """`module.make(tasks, **arguments)`, an argument that it does not take being the user's mistake."""
+    known = [p for p in inspect.signature(module.make).parameters if p != "tasks"]
+    for name in arguments:
+        if name not in known:
+            raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
+    return module.make(task_of, **arguments)
+
+
+def open_data(config: ConfigDict) -> Dataset:
+    return sources.open_source(
+        config.data,
+        seed=config.seed,
+        val_fraction=config.val_fraction,
+        per_class=config.labels_per_class,
+        fold=(config.fold, config.folds) if config.fold >= 0 else None,
+        skip_broken=config.skip_broken,
+        classes=config.classes,
+        kind=config.task,
+    )
+
+
+def make_task(config: ConfigDict, dataset: Dataset) -> tasks.Task:
+    labels = dataset.splits["train"].labels["label"]
+    names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
+    if config.class_weights not in ("", "balanced"):
+        raise unknown("class_weights", config.class_weights, ("balanced",))
+    balance = None
+    if config.class_weights:
+        counts = np.bincount(labels, minlength=len(names))
+        balance = len(labels) / (len(names) * np.maximum(counts, 1))
+    return tasks.make(
+        "label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance
+    )
+
+
+def make_preprocess(config: ConfigDict, own: Preprocess | None) -> Preprocess:
+    """The weights' preprocessing, else the model's, with what the config sets in its place."""
+    base = own or models.preprocess(config.model)
+    size = config.image_size or base.size
+    resize = config.resize or round(size * base.resize / base.size)
+    if resize < size:
+        raise InputError(f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that.")
+    return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
+
+
+def training_transforms(config: ConfigDict, preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
+    """The config's transforms between what brings any image to the input size, unless they do that themselves."""
+    listed = [(name, dict(arguments)) for name, arguments in config.train_transforms]
+    sized = ("random_resized_crop", "random_crop")
+    for name, arguments in listed:
+        if name in sized:
+            arguments.setdefault("size", preprocess.size)
+    crops = any(name in sized for name, _ in listed)
+    evaluation = transforms.evaluation(preprocess)
+    return listed if listed and listed[0][0] == "random_resized_crop" else [*(evaluation[:1] if crops else evaluation), *listed]
+
+
+def check_batch(config: ConfigDict) -> jax.sharding.Mesh:
+    mesh = meshes.make_mesh()
+    for key in ("batch_size", "eval_batch_size"):
+        if config[key] % mesh.size:
+            raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")
+    if config.batch_size <= 0 or config.accumulate <= 0 or (config.batch_size // mesh.size) % config.accumulate:
+        raise InputError(
+            f"config.batch_size={config.batch_size} cannot be cut into accumulate={config.accumulate} pieces on "
+            f"{mesh.size} devices: each device's rows must divide by it."
+        )
+    return mesh
+
+
+def fill(loaded: weights.Loaded | None, classifier: str, shapes: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    """The leaves of the network that the weights fill; none of them where there are no weights."""
+    if loaded is None:
+        if classifier == "keep":
+            raise InputError("config.weights is 'none', but the classifier is to be kept: name weights, e.g. weights=file:F.")
+        return {}
+    wanted = {path: leaf.shape for path, leaf in shapes.items()}
+    return weights.merge(wanted, loaded.flat, head=classifier)
+
+
+def _hashable(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}

@@ -1,0 +1,1 @@
+"""From a source's name to batches on the mesh: sources -> splits -> transforms -> streams."""

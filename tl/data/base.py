@@ -1,0 +1,76 @@
+"""What every source of images gives: splits that load one image at a time, with their labels beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """N images and their labels.
+
+    `load(i)` gives image i as uint8 (H, W, 3) RGB and may be called from several threads; a broken file
+    raises InputError with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes,
+    float32 (N,) or (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for
+    reports. `in_memory` says that `load` only indexes an array, so that threads would bring nothing.
+    """
+
+    load: Callable[[int], np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    names: Sequence[str]
+    in_memory: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: np.ndarray | Sequence[int]) -> Split:
+        """The images at `indices`, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        load = self.load
+        return Split(
+            load=lambda i: load(int(indices[i])),
+            labels={task: values[indices] for task, values in self.labels.items()},
+            names=[self.names[i] for i in indices],
+            in_memory=self.in_memory,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The splits `train`, `val` and `test` of one source.
+
+    `classes` are the names of the classes in label order (of the columns, for multi-label); empty for
+    regression. `fingerprint` is a sha256 that changes when the source's content does; it does not depend on
+    seed or cuts.
+    """
+
+    splits: Mapping[str, Split]
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+def concatenate(first: Split, second: Split) -> Split:
+    """The images of `first`, then those of `second`."""
+    n = len(first)
+    return Split(
+        load=lambda i: first.load(i) if i < n else second.load(i - n),
+        labels={task: np.concatenate([values, second.labels[task]]) for task, values in first.labels.items()},
+        names=[*first.names, *second.names],
+        in_memory=first.in_memory and second.in_memory,
+    )
+
+
+def from_array(images: np.ndarray, labels: np.ndarray, prefix: str) -> Split:
+    """A split over uint8 `images` (N, H, W), (N, H, W, 1) or (N, H, W, 3), named `prefix/POSITION`."""
+
+    def load(i: int) -> np.ndarray:
+        image = images[i]
+        if image.ndim == 2:
+            image = image[:, :, None]
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+    names = [f"{prefix}/{i}" for i in range(len(images))]
+    return Split(load, {"label": labels}, names, in_memory=True)

@@ -1,0 +1,74 @@
+"""Labels as a source stores them -> labels as a task needs them, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tl.errors import InputError
+
+CLASS_KINDS = ("classification", "binary")
+KINDS = (*CLASS_KINDS, "multilabel", "regression")
+
+
+def convert(
+    stored: Mapping[str, np.ndarray], names: tuple[str, ...], classes: int, kind: str, source: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Labels of all splits for a task of `kind`, and the names of its classes.
+
+    classification, binary: int32 (N,), each in 0..K-1, K = `classes`, else the number of `names`, else the
+    largest + 1 (2 for binary). multilabel: float32 (N, K) of 0 and 1. regression: float32 (N,) or (N, K), all
+    finite. Raises InputError for a shape, type or value that the kind does not allow.
+    """
+    shaped = {split: _squeeze(y) for split, y in stored.items()}
+    if kind in CLASS_KINDS:
+        whole = {split: _integers(y, kind, source) for split, y in shaped.items()}
+        largest = max(int(y.max()) for y in whole.values())
+        width = classes or (2 if kind == "binary" else len(names) or largest + 1)
+        if largest >= width or min(int(y.min()) for y in whole.values()) < 0:
+            bad = next(int(v) for y in whole.values() for v in y if not 0 <= v < width)
+            raise InputError(
+                f"label {bad} of '{source}' is out of range: {width} classes have labels 0 to {width - 1}."
+            )
+        return whole, _widened(names, width)
+    floats = {split: y.astype(np.float32) for split, y in shaped.items()}
+    for y in floats.values():
+        if not np.isfinite(y).all():
+            raise InputError(
+                f"labels of '{source}' hold {int((~np.isfinite(y)).sum())} NaN or infinite values."
+            )
+    if kind == "regression":
+        columns = {y.shape[1] if y.ndim == 2 else 1 for y in floats.values()}
+        return floats, names if columns == {len(names)} else ()
+    for y in floats.values():
+        if y.ndim != 2 or not np.isin(y, (0, 1)).all():
+            raise InputError(
+                f"multi-label labels of '{source}' must be (N, K) of 0 and 1, found {_describe(y)}."
+            )
+    width = classes or next(iter(floats.values())).shape[1]
+    if any(y.shape[1] != width for y in floats.values()):
+        raise InputError(
+            f"multi-label labels of '{source}' have {_describe(floats['train'])}, not {width} columns."
+        )
+    return floats, _widened(names, width)
+
+
+def _squeeze(y: np.ndarray) -> np.ndarray:
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _integers(y: np.ndarray, kind: str, source: str) -> np.ndarray:
+    if y.ndim != 1 or y.dtype.kind not in "iufb" or not np.array_equal(y, np.floor(y)):
+        raise InputError(
+            f"labels of '{source}' must be whole numbers of shape (N,) for {kind}, found {_describe(y)}."
+        )
+    return y.astype(np.int32)
+
+
+def _describe(y: np.ndarray) -> str:
+    return f"{y.dtype} {y.shape} with values such as {', '.join(str(v) for v in y.ravel()[:3])}"
+
+
+def _widened(names: tuple[str, ...], width: int) -> tuple[str, ...]:
+    return names[:width] + tuple(str(i) for i in range(len(names), width))

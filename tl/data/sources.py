@@ -1,0 +1,114 @@
+"""A data set by one string: `digits`, `glyphs`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `tfds:NAME`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from tl.data import arrays, embedded, labels, splits
+from tl.data.base import Dataset, Split
+from tl.errors import InputError, unknown
+
+# Each reader is called with what stands behind the colon and the task's name, and returns the splits that the
+# source itself has, with labels as they are stored, under the name `label`.
+READERS = {
+    "digits": embedded.digits,
+    "glyphs": embedded.glyphs,
+    "npz": arrays.npz,
+}
+
+
+def open_source(
+    source: str,
+    *,
+    seed: int = 0,
+    val_fraction: float = 0.1,
+    per_class: int = 0,
+    fold: tuple[int, int] | None = None,
+    skip_broken: bool = False,
+    classes: int = 0,
+    task: str = "label",
+    kind: str = "classification",
+) -> Dataset:
+    """Open `source` and cut it into train, val and test (see splits.arrange); labels stand under `task`.
+
+    seed: of the cut of val, of the folds and of `per_class`; the test split does not depend on it.
+    val_fraction: share of train for val where the source has none; 0 for no val.
+    per_class: that many training images of every class, taken after the cuts; 0 for all.
+    fold: (i, k): part i of a stratified k-fold of train and val is val.
+    skip_broken: decode every image now and leave broken ones out; else a broken one is an error when it is
+    loaded.
+    classes: number of classes, where it is not that of the data; labels must be smaller.
+    kind: one of labels.KINDS.
+
+    Raises InputError for anything a user can get wrong, before any image is decoded.
+    """
+    reader, _, argument = source.partition(":")
+    if reader not in READERS:
+        raise unknown("data source", reader, READERS)
+    if kind not in labels.KINDS:
+        raise unknown("kind of task", kind, labels.KINDS)
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction={val_fraction} must be at least 0 and less than 1.")
+    if per_class < 0 or (per_class and kind not in labels.CLASS_KINDS):
+        raise InputError(
+            f"per_class={per_class} must not be negative, and needs a task with classes, not {kind}."
+        )
+    found = READERS[reader](argument, task)
+    parts = {name: split for name, split in found.splits.items() if len(split)}
+    if not parts:
+        raise InputError(f"'{source}' holds no images.")
+    if skip_broken:
+        parts = {name: _without_broken(split) for name, split in parts.items()}
+    stored = {name: split.labels["label"] for name, split in parts.items()}
+    converted, names = labels.convert(stored, found.classes, classes, kind, source)
+    parts = {
+        name: Split(split.load, {task: converted[name]}, split.names, split.in_memory)
+        for name, split in parts.items()
+    }
+    has_classes = kind in labels.CLASS_KINDS
+    strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
+    parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold)
+    if has_classes:
+        occurring = set(
+            range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values())))
+        )
+        _check_trained(parts, task, names, occurring, source)
+    if per_class:
+        chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)
+        parts["train"] = parts["train"].take(chosen)
+    return Dataset(parts, names, found.fingerprint)
+
+
+def _check_trained(
+    parts: Mapping[str, Split], task: str, names: tuple[str, ...], occurring: set[int], source: str
+) -> None:
+    """A class that cannot be learnt is an error; with `classes` given, classes that occur nowhere are not
+    meant."""
+    missing = sorted(occurring - set(np.unique(parts["train"].labels[task]).tolist()))
+    if missing:
+        listed = ", ".join(f"'{names[c]}'" for c in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"{len(missing)} of {len(names)} classes of '{source}' without training images: {listed}; "
+            f"add images or remove the class."
+        )
+
+
+def _without_broken(split: Split) -> Split:
+    """The images that decode: they are all decoded, since a file can be whole at its head and cut off
+    behind."""
+
+    def whole(i: int) -> bool:
+        try:
+            split.load(i)
+        except InputError as error:
+            logging.getLogger(__name__).warning("left out: %s", error)
+            return False
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        keep = np.fromiter(pool.map(whole, range(len(split))), bool, len(split))
+    return split.take(np.flatnonzero(keep))

@@ -1,0 +1,187 @@
+"""Splits -> batches on the mesh. A training batch is a function of (seed, step), whatever the number of hosts
+or threads."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from tl import mesh as meshes
+from tl.data.base import Split
+from tl.data.transforms import Transform
+from tl.errors import InputError
+
+Batch = dict[str, Any]  # field -> numpy rows, or one row
+
+AHEAD = 4  # batches made ahead on the host
+KEEP_BYTES = 512 * 2**20  # an evaluation split up to this size stays decoded in memory
+
+
+def train_stream(
+    split: Split,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    name: str = "",
+    shuffle: bool = True,
+    process_index: int | None = None,
+    process_count: int | None = None,
+) -> grain.MapDataset:
+    """An endless data set whose element [step] is this host's rows of the batch of that step.
+
+    Rows: `image` uint8 (B, H, W, 3), every label field, `index` int32 (position in `split`). Epochs are
+    shuffled anew and follow each other without a gap, so a batch may span two, and the split may be smaller
+    than a batch. `name` gives streams with one seed different orders. The hosts' rows, one after the other,
+    are the same global batch for any number of hosts. For a stream that is replicated, not sharded, pass
+    process_count=1.
+    """
+    index = jax.process_index() if process_index is None else process_index
+    count = jax.process_count() if process_count is None else process_count
+    if batch_size % count:
+        raise InputError(f"batch_size={batch_size} is not divided by the {count} hosts; take a multiple.")
+    labels = dict(split.labels)
+
+    def load(i: int) -> Batch:
+        return {"image": split.load(i), **{k: v[i] for k, v in labels.items()}, "index": np.int32(i)}
+
+    def augment(record: Batch, rng: np.random.Generator) -> Batch:
+        return {**record, "image": transform(record["image"], rng)}
+
+    rows = grain.MapDataset.range(len(split)).seed(_stream_seed(seed, name))
+    rows = (rows.shuffle() if shuffle else rows).repeat()
+    # The random numbers of `augment` depend on a row's place in the endless order, so hosts must be cut out
+    # after it: blocks of consecutive rows, dealt to the hosts in turn.
+    blocks = rows.map(load).random_map(augment).batch(batch_size // count, batch_fn=_stack)
+    return blocks[index::count]
+
+
+def batches(
+    streams: Mapping[str, grain.MapDataset],
+    mesh: Mesh,
+    start_step: int = 0,
+    *,
+    shardings: Mapping[str, NamedSharding] | None = None,
+    threads: int = 4,
+) -> Iterator[dict[str, dict[str, jax.Array]]]:
+    """Endless {stream: {field: global array}} from `start_step` on, made ahead by `threads` threads (see
+    threads_for; 0: none).
+
+    Each stream is split over the mesh by rows unless `shardings` names another sharding for it.
+    """
+    shardings = {name: meshes.batch_sharding(mesh) for name in streams} | dict(shardings or {})
+    names = list(streams)
+    zipped = grain.experimental.ZipMapDataset([streams[name] for name in names]).slice(
+        slice(start_step, None)
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD if threads else 0)
+    ready: collections.deque = collections.deque()
+    for rows in zipped.to_iter_dataset(options):
+        ready.append({name: meshes.put(row, shardings[name]) for name, row in zip(names, rows, strict=True)})
+        if len(ready) > 1:  # one batch is on its way to the device while the step before it is computed
+            yield ready.popleft()
+
+
+class EvalBatches:
+    """A finite, repeatable pass over a split in order; see eval_batches. `size` is the number of images."""
+
+    def __init__(self, rows: grain.MapDataset, size: int, put: Callable[[Batch], Any], threads: int):
+        self.size = size
+        self._rows, self._put, self._threads = rows, put, threads
+        self._kept: list[Batch] | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+        if self._kept is not None:
+            yield from map(self._put, self._kept)
+            return
+        options = grain.ReadOptions(
+            num_threads=self._threads, prefetch_buffer_size=AHEAD if self._threads else 0
+        )
+        kept: list[Batch] | None = []
+        for rows in self._rows.to_iter_dataset(options):
+            if kept is not None:
+                kept.append(rows)
+                if rows["image"].nbytes * len(self) > KEEP_BYTES:
+                    kept = None
+            yield self._put(rows)
+        self._kept = kept
+
+
+def eval_batches(
+    split: Split,
+    transform: Transform,
+    batch_size: int,
+    mesh: Mesh,
+    *,
+    threads: int | None = None,
+    process_index: int | None = None,
+    process_count: int | None = None,
+    put: Callable[[Batch], Any] | None = None,
+) -> EvalBatches:
+    """All images of `split` once, in order, as {field: global array} of `batch_size` rows each.
+
+    Beside `image`, the labels and `index` there is `mask` (B,) bool: the last batch is filled up with rows of
+    `mask` False and zeros. Iterating again does not decode again when all images take at most
+    KEEP_BYTES. `transform` draws from a generator of the image's index, so a random one gives the same images
+    in every pass.
+    """
+    index = jax.process_index() if process_index is None else process_index
+    count = jax.process_count() if process_count is None else process_count
+    if batch_size % count:
+        raise InputError(f"batch_size={batch_size} is not divided by the {count} hosts; take a multiple.")
+    size, local = len(split), batch_size // count
+    sharding = meshes.batch_sharding(mesh)
+
+    def load(i: int) -> Batch:
+        image = transform(split.load(i), np.random.default_rng(i))
+        return {"image": image, **{k: v[i] for k, v in split.labels.items()}, "index": np.int32(i)}
+
+    def block(number: int) -> Batch:
+        start = number * local
+        records = [load(i) for i in range(start, min(start + local, size))]
+        rows = _stack(records or [load(0)])  # a block of padding alone still needs the shapes
+        rows["mask"] = np.arange(start, start + local) < size
+        return {
+            key: np.concatenate([v, np.zeros((local - len(v), *v.shape[1:]), v.dtype)])
+            for key, v in rows.items()
+        }
+
+    blocks = count * -(-size // batch_size)
+    rows = grain.MapDataset.range(blocks).map(block)[index::count]
+    threads = threads_for(split) if threads is None else threads
+    return EvalBatches(rows, size, put or (lambda batch: meshes.put(batch, sharding)), threads)
+
+
+def threads_for(*splits: Split) -> int:
+    """Threads worth their cost: none where images only have to be taken out of memory and numpy holds the
+    GIL.
+
+    Measured at 32x32 with flip and shift, images/s on one core: 0 threads 6,200, 1 thread 5,400, 2 threads
+    4,500. Without threads a batch is still made while the device computes the step before it, since dispatch
+    doesn't wait.
+    """
+    return 0 if all(split.in_memory for split in splits) else 4
+
+
+def _stream_seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
+
+
+def _stack(records: Sequence[Batch]) -> Batch:
+    shapes = {record["image"].shape for record in records}
+    if len(shapes) > 1:
+        raise InputError(
+            f"images of different sizes in one batch, such as {sorted(shapes)[:2]}: end the transforms with one "
+            f"that sets the size (resize and centre_crop, random_crop, random_resized_crop)."
+        )
+    return {key: np.stack([record[key] for record in records]) for key in records[0]}

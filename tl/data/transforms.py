@@ -1,0 +1,250 @@
+"""Augmentation and resizing on the host: each transform takes and returns one uint8 (H, W, 3) image.
+
+All take `(image, rng, **arguments)`; `rng` is a numpy Generator, and those that draw nothing ignore it.
+Pixels that come from outside the frame are `fill` (0..255). Resampling is bilinear; sizes are in pixels,
+angles in degrees.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tl.errors import InputError, unknown
+from tl.preprocess import Preprocess
+
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Steps = Sequence[tuple[str, dict[str, Any]]]
+
+BILINEAR = Image.Resampling.BILINEAR
+
+
+def resize(image: np.ndarray, rng: np.random.Generator, size: int | tuple[int, int]) -> np.ndarray:
+    """Antialiased resize: the short side to `size`, keeping the aspect, or to `size` = (height, width)."""
+    height, width = image.shape[:2]
+    if isinstance(size, int):
+        short = min(height, width)
+        # The long side is rounded down, as torchvision does, so that published accuracies can be met.
+        size = (size * height // short, size * width // short)
+    if tuple(size) == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), BILINEAR))
+
+
+def centre_crop(image: np.ndarray, rng: np.random.Generator, size: int, fill: int = 0) -> np.ndarray:
+    """The middle `size` x `size`; a smaller image is padded with `fill` first."""
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        top, left = (max(0, (size - n) // 2) for n in (height, width))
+        bottom, right = (max(0, size - n - before) for n, before in ((height, top), (width, left)))
+        image = np.pad(image, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
+        height, width = image.shape[:2]
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]
+
+
+def random_resized_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    size: int,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> np.ndarray:
+    """A random rectangle, resized to `size` x `size`, antialiased (Szegedy et al. 2015).
+
+    `scale`: its share of the area; `ratio`: width / height, drawn on a log scale. After ten rectangles that
+    don't fit, the largest central one of an allowed ratio.
+    """
+    height, width = image.shape[:2]
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            break
+    else:
+        w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
+        left, top = (width - w) // 2, (height - h) // 2
+    box = (left, top, left + w, top + h)
+    return np.asarray(Image.fromarray(image).resize((size, size), BILINEAR, box=box))
+
+
+def random_crop(
+    image: np.ndarray, rng: np.random.Generator, size: int, pad: int = 4, fill: int = 0
+) -> np.ndarray:
+    """A random `size` x `size` window of the image padded by `pad` pixels of `fill` on each side (He et al.
+    2015)."""
+    image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), constant_values=fill)
+    room = [n - size for n in image.shape[:2]]
+    if min(room) < 0:
+        raise InputError(
+            f"random_crop: size={size} is larger than an image of {image.shape[0] - 2 * pad} x "
+            f"{image.shape[1] - 2 * pad} with pad={pad}; put a resize before it."
+        )
+    top, left = (int(rng.integers(r + 1)) for r in room)
+    return image[top : top + size, left : left + size]
+
+
+def flip(image: np.ndarray, rng: np.random.Generator, probability: float = 0.5) -> np.ndarray:
+    """Left and right exchanged with `probability` (0..1)."""
+    return image[:, ::-1] if rng.random() < probability else image
+
+
+def shift(image: np.ndarray, rng: np.random.Generator, fraction: float = 0.1, fill: int = 0) -> np.ndarray:
+    """Moved by whole pixels, each way at most `fraction` (0..1) of the height and of the width."""
+    height, width = image.shape[:2]
+    most_y, most_x = round(fraction * height), round(fraction * width)
+    dy, dx = int(rng.integers(-most_y, most_y + 1)), int(rng.integers(-most_x, most_x + 1))
+    moved = np.full_like(image, fill)
+    target = moved[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
+    target[...] = image[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
+    return moved
+
+
+def rotation(image: np.ndarray, rng: np.random.Generator, degrees: float = 15.0, fill: int = 0) -> np.ndarray:
+    """Turned about the middle by an angle drawn from -degrees..degrees."""
+    angle = math.radians(rng.uniform(-degrees, degrees))
+    cos, sin = math.cos(angle), math.sin(angle)
+    return _affine(image, ((cos, -sin), (sin, cos)), fill)
+
+
+def shear(image: np.ndarray, rng: np.random.Generator, degrees: float = 10.0, fill: int = 0) -> np.ndarray:
+    """Upright lines leant by an angle drawn from -degrees..degrees; the middle row stays."""
+    return _affine(image, ((1.0, math.tan(math.radians(rng.uniform(-degrees, degrees)))), (0.0, 1.0)), fill)
+
+
+def zoom(
+    image: np.ndarray, rng: np.random.Generator, scale: tuple[float, float] = (0.8, 1.2), fill: int = 0
+) -> np.ndarray:
+    """Magnified about the middle by a factor drawn from `scale` (above 1: larger), in the same frame."""
+    inverse = 1 / rng.uniform(*scale)
+    return _affine(image, ((inverse, 0.0), (0.0, inverse)), fill)
+
+
+def low_resolution(image: np.ndarray, rng: np.random.Generator, smallest: int = 8) -> np.ndarray:
+    """Seen at a short side drawn from `smallest`.. its own pixels, then brought back to its size (Li et al.
+    2020)."""
+    height, width = image.shape[:2]
+    short = int(rng.integers(min(smallest, height, width), min(height, width) + 1))
+    return resize(resize(image, rng, short), rng, (height, width))
+
+
+def greyscale(image: np.ndarray, rng: np.random.Generator, probability: float = 0.2) -> np.ndarray:
+    """Three equal channels of luma (ITU-R 601) with `probability` (0..1; 0.2 in Chen et al. 2020)."""
+    if rng.random() >= probability:
+        return image
+    return np.repeat(_luma(image)[:, :, None], 3, axis=2)
+
+
+def colour_jitter(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.0,
+) -> np.ndarray:
+    """Brightness, contrast, saturation and hue changed in random order (Howard 2013, Chen et al. 2020).
+
+    The first three are multiplied by a factor from max(0, 1 - x)..1 + x: brightness towards black, contrast
+    towards the image's mean luma, saturation towards its luma. `hue` (0..0.5) turns the colour circle by
+    -hue..hue of a full turn.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    for index in rng.permutation(4):
+        name, strength = list(strengths.items())[index]
+        if not strength:
+            continue
+        if name == "hue":
+            image = _turn_hue(image, rng.uniform(-strength, strength))
+            continue
+        factor = rng.uniform(max(0.0, 1 - strength), 1 + strength)
+        if name == "brightness":
+            base: Any = 0.0
+        elif name == "contrast":
+            base = round(float(_luma(image).mean()))
+        else:
+            base = _luma(image)[:, :, None].astype(np.float32)
+        mixed = base + np.float32(factor) * (image.astype(np.float32) - base)
+        image = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return image
+
+
+def _affine(image: np.ndarray, inverse: tuple[tuple[float, float], ...], fill: int) -> np.ndarray:
+    """Pixel p of the result is taken from `inverse` @ (p - middle) + middle, p = (x, y)."""
+    height, width = image.shape[:2]
+    x, y = width / 2, height / 2
+    (a, b), (c, d) = inverse
+    data = (a, b, x - a * x - b * y, c, d, y - c * x - d * y)
+    picture = Image.fromarray(image)
+    turned = picture.transform(
+        (width, height), Image.Transform.AFFINE, data, BILINEAR, fillcolor=(fill, fill, fill)
+    )
+    return np.asarray(turned)
+
+
+def _luma(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def _turn_hue(image: np.ndarray, turn: float) -> np.ndarray:
+    hsv = np.array(Image.fromarray(image).convert("HSV"))
+    hsv[:, :, 0] += np.uint8(round(turn * 255) % 256)  # wraps around: hue is a circle
+    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
+
+
+TRANSFORMS = {
+    f.__name__: f
+    for f in (
+        random_resized_crop,
+        random_crop,
+        resize,
+        centre_crop,
+        flip,
+        shift,
+        rotation,
+        shear,
+        zoom,
+        low_resolution,
+        colour_jitter,
+        greyscale,
+    )
+}
+
+
+def compose(steps: Steps) -> Transform:
+    """One function (image, rng) -> image from [(name, {argument: value}), ...], applied in order.
+
+    Raises InputError for a name that is none of TRANSFORMS and for arguments that the transform does not take
+    or lacks.
+    """
+    bound = []
+    for name, arguments in steps:
+        if name not in TRANSFORMS:
+            raise unknown("transform", name, TRANSFORMS)
+        function = TRANSFORMS[name]
+        try:
+            inspect.signature(function).bind(None, None, **arguments)
+        except TypeError as error:
+            takes = ", ".join(list(inspect.signature(function).parameters)[2:])
+            raise InputError(f"transform '{name}': {error}; it takes {takes}.") from error
+        bound.append((function, dict(arguments)))
+
+    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        for function, arguments in bound:
+            image = function(image, rng, **arguments)
+        return image
+
+    return apply
+
+
+def evaluation(preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
+    """The steps of evaluation and prediction: short side to `preprocess.resize`, then the central
+    `preprocess.size`."""
+    return [("resize", {"size": preprocess.resize}), ("centre_crop", {"size": preprocess.size})]

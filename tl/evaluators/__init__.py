@@ -1,0 +1,1 @@
+"""What is computed from a pass over an evaluation set."""

@@ -1,0 +1,147 @@
+"""From a trained state to what a run leaves behind: weights, test figures, a summary and a report."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl import config as configs
+from tl import metrics, optim, train, weights
+from tl import mesh as meshes
+from tl.evaluators.collect import Collected
+from tl.report import html, images, provenance
+from tl.report.files import write_atomic
+
+
+def finished(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The summary of a run that has ended, None of one that has not."""
+    path = folder / "summary.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Train, choose the weights, evaluate them on every set, and write the run's files."""
+    began = time.perf_counter()
+    work, optimizer, timing = train.run(experiment, folder, quiet=quiet)
+    config, trained_steps = experiment.config, int(work.state.step)
+    if config.select and work.checkpoints.best is not None:
+        work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
+    values, collected = work.evaluate(experiment.evals)
+    variables = meshes.gather(work.state.variables)
+    flat = optim.paths(variables)
+    summary = {
+        **values,
+        **timing,
+        **before(work),
+        "selected/step": int(work.state.step),
+        "steps": trained_steps,
+        "params/sha256": weights.tree_sha256(flat),
+        **parameter_counts(variables["params"], optimizer),
+        "seed": config.seed,
+        "commit": provenance.commit(),
+        **{f"version/{name}": version for name, version in provenance.versions().items()},
+        "time/wall_s": round(time.perf_counter() - began, 3),
+    }
+    if jax.process_index() == 0:
+        weights.write(folder / "weights.safetensors", flat, dict(experiment.meta))
+        write_report(work, folder, summary, collected, optimizer)
+        # Last: the summary is the sign that the run is finished.
+        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+    work.log.close()
+    work.checkpoints.close()
+    return summary
+
+
+def before(work: train.Run) -> dict[str, float]:
+    """The figures from before the first step, where the config asked for them."""
+    first = next((row for row in work.log.rows() if row["step"] == 0), {})
+    return {key: value for key, value in first.items() if key.startswith("before/")}
+
+
+def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> dict[str, int]:
+    sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(params).items()}
+    moved = sum(size for path, size in sizes.items() if optimizer.moves(path))
+    return {"params/total": sum(sizes.values()), "params/trained": moved}
+
+
+def write_report(
+    work: train.Run,
+    folder: pathlib.Path,
+    summary: Mapping[str, Any],
+    collected: Mapping[str, Collected],
+    optimizer: optim.Optimizer,
+) -> pathlib.Path:
+    """`report.html`, about the test split, or val where there is no test."""
+    experiment = work.experiment
+    task = next(iter(experiment.tasks.values()))
+    name = next((n for n in ("test", "val") if collected.get(n)), None)
+    probabilities = labels = confusion = None
+    examples: list[Any] = []
+    if name is not None:
+        table = collected[name]
+        labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
+        if task.kind in ("classification", "binary"):
+            confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(task.classes))
+            examples = choose_examples(experiment, name, probabilities, labels, task.classes)
+    return html.write_run(
+        folder,
+        title=folder.name,
+        config=json.loads(configs.to_json(experiment.config)),
+        rows=work.log.rows(),
+        summary=summary,
+        classes=task.classes,
+        probabilities=probabilities,
+        labels=labels,
+        examples=examples,
+        batch_image=first_batch(experiment),
+        confusion=confusion,
+        class_report=None if confusion is None else metrics.class_report(confusion),
+        predict=f"python scripts/predict.py --workdir {folder} FILES",
+        params_table=parameter_table(work.state.params, optimizer),
+        kind=task.kind,
+    )
+
+
+def choose_examples(
+    experiment: train.Experiment, split: str, probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+) -> list[tuple[np.ndarray, str, str, str, float]]:
+    """The twelve most confident mistakes, then twelve others evenly from the rest: (image, name, true, predicted, p)."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:12]
+    right = np.flatnonzero(predicted == labels)
+    right = right[np.linspace(0, len(right) - 1, min(12, len(right))).astype(int)] if len(right) else right
+    source = experiment.dataset.splits[split]
+    return [
+        (source.load(int(i)), source.names[i], classes[labels[i]], classes[predicted[i]], float(confidence[i]))
+        for i in [*wrong, *right]
+    ]
+
+
+def first_batch(experiment: train.Experiment, most: int = 24) -> np.ndarray:
+    """The first training images after augmentation, as one picture."""
+    stream = experiment.streams[experiment.method.streams[0]]
+    return images.grid(np.asarray(stream[0]["image"][:most]))
+
+
+def parameter_table(params: Mapping[str, Any], optimizer: optim.Optimizer) -> list[dict[str, Any]]:
+    """One row per layer group at depth two: how many parameters, how many moved, at which factor of the rate."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path, leaf in optim.paths(params).items():
+        name = "/".join(path.split("/")[:2])
+        row = rows.setdefault(name, {"layer": name, "parameters": 0, "trained": 0, "rate factor": set()})
+        row["parameters"] += int(np.size(leaf))
+        if optimizer.moves(path):
+            row["trained"] += int(np.size(leaf))
+            row["rate factor"].add(round(optimizer.factors[path], 6))
+    for row in rows.values():
+        row["rate factor"] = ", ".join(f"{factor:g}" for factor in sorted(row["rate factor"])) or "frozen"
+    return list(rows.values())
+
+

@@ -1,0 +1,34 @@
+"""Pure functions of arrays: one loss per example, so that callers choose how to weigh and average them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """(N, C) logits and (N,) integer labels -> (N,) negative log likelihood.
+
+    With `smoothing` e the target is (1 - e) one-hot + e / C (Szegedy et al. 2016, section 7).
+    """
+    logp = jax.nn.log_softmax(logits)
+    hit = jnp.take_along_axis(logp, labels[:, None], axis=-1)[:, 0]
+    return -(1 - smoothing) * hit - smoothing * logp.mean(axis=-1)
+
+
+def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """(N, K) logits and (N, K) labels in 0..1 -> (N,) binary cross-entropy, the mean over the K outputs."""
+    return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)).mean(axis=-1)
+
+
+def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """(N, K) outputs and targets -> (N,) mean squared error over the K outputs."""
+    return jnp.square(outputs - targets.astype(outputs.dtype)).mean(axis=-1)
+
+
+def weighted_mean(losses: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """(N,) losses -> their mean; with (N,) `weights`, sum(w l) / sum(w), as class-weighted losses are averaged."""
+    if weights is None:
+        return losses.mean()
+    return jnp.sum(weights * losses) / jnp.maximum(jnp.sum(weights), jnp.finfo(losses.dtype).tiny)

@@ -1,0 +1,37 @@
+"""Supervised training of whatever the groups let move: from scratch, a probe, or fine-tuning (Yosinski et al. 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl import mixing
+from tl.errors import InputError
+from tl.methods.base import Batch, Method
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, mixup: float = 0.0, cutmix: float = 0.0) -> Method:
+    """The sum of the tasks' losses. `mixup` and `cutmix` are the alpha of their Beta distribution; 0 is off."""
+    if mixup < 0 or cutmix < 0 or (mixup and cutmix):
+        raise InputError(f"mixup={mixup} and cutmix={cutmix}: at most one of them may be on, with alpha > 0.")
+    mix, alpha = (mixing.cutmix, cutmix) if cutmix else (mixing.mixup, mixup)
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        inputs = batch["train"]
+        if not alpha:
+            values = {name: task.loss(net.logits(inputs, name), inputs[name]) for name, task in tasks.items()}
+        else:
+            mixed = mix(key, inputs["image"], alpha, net.dtype)
+            inputs = {**inputs, "image": mixed.image}
+            values = {}
+            for name, task in tasks.items():
+                outputs, labels = net.logits(inputs, name), inputs[name]
+                other = task.loss(outputs, labels[mixed.partner])
+                values[name] = mixed.share * task.loss(outputs, labels) + (1 - mixed.share) * other
+        parts = {f"loss_{name}": value for name, value in values.items()} if len(values) > 1 else {}
+        return sum(values.values()), parts
+
+    return Method(streams=("train",), steps=[(loss, None)])

@@ -1,0 +1,109 @@
+"""Numpy functions of what one evaluation pass collected: (N, C) outputs and (N, ...) labels -> named numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(N, C) -> (N, C) probabilities, in float64."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """(...) -> (...) probabilities, in float64, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64)))
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(N,) and (N,) -> (C, C) counts, rows true, columns predicted."""
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_report(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """(C, C) confusion matrix -> (C,) precision, recall, f1 and support; 0 where a ratio has no denominator."""
+    hit, support, chosen = np.diag(matrix).astype(float), matrix.sum(axis=1), matrix.sum(axis=0)
+    precision, recall = _ratio(hit, chosen), _ratio(hit, support)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": _ratio(2 * precision * recall, precision + recall),
+        "support": support,
+    }
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins, weighted by their size (Guo et al. 2017, eq. 3)."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """(N, C) logits and (N,) labels -> accuracy, top5 (for C > 5), loss, macro precision, recall, f1, AUC and ECE.
+
+    Macro figures are means over the classes that occur in `labels`; AUC is one class against the rest.
+    """
+    probabilities = softmax(logits)
+    classes = logits.shape[1]
+    report = class_report(confusion(labels, logits.argmax(axis=1), classes))
+    present = report["support"] > 0
+    picked = probabilities[np.arange(len(labels)), labels]
+    values = {
+        "accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        "loss": float(-np.log(np.maximum(picked, 1e-300)).mean()),
+        **{f"{name}_macro": float(report[name][present].mean()) for name in ("precision", "recall", "f1")},
+        "auc": _mean_auc(np.eye(classes)[labels], probabilities),
+        "ece": expected_calibration_error(probabilities, labels),
+    }
+    if classes > 5:
+        rank = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+        values["top5"] = float((rank < 5).mean())
+    return values
+
+
+def multi_label(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """(N, K) logits and (N, K) labels in {0, 1} -> accuracy (mean over the K decisions at .5), exact match, loss, macro F1 and AUC."""
+    probabilities, truth = sigmoid(logits), labels > 0.5
+    chosen = probabilities > 0.5
+    hit = (chosen & truth).sum(axis=0)
+    bounded = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    return {
+        "accuracy": float((chosen == truth).mean()),
+        "exact_match": float((chosen == truth).all(axis=1).mean()),
+        "loss": float(-np.where(truth, np.log(bounded), np.log(1 - bounded)).mean()),
+        "precision_macro": float(_ratio(hit, chosen.sum(axis=0)).mean()),
+        "recall_macro": float(_ratio(hit, truth.sum(axis=0)).mean()),
+        "f1_macro": float(_ratio(2 * hit, chosen.sum(axis=0) + truth.sum(axis=0)).mean()),
+        "auc": _mean_auc(truth.astype(float), probabilities),
+    }
+
+
+def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """(N, K) outputs and targets -> loss (mean squared error), MAE and R2 (mean over the K outputs that vary)."""
+    error = np.asarray(outputs, np.float64) - targets
+    spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    varies = spread > 0
+    r2 = 1 - np.square(error).sum(axis=0)[varies] / spread[varies]
+    return {
+        "loss": float(np.square(error).mean()),
+        "mae": float(np.abs(error).mean()),
+        "r2": float(r2.mean()) if varies.any() else float("nan"),
+    }
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros(len(above)), where=np.asarray(below) > 0)
+
+
+def _mean_auc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Mean over the columns that hold both kinds; NaN where none does."""
+    mixed = (truth.min(axis=0) == 0) & (truth.max(axis=0) == 1)
+    if not mixed.any():
+        return float("nan")
+    return float(roc_auc_score(truth[:, mixed], scores[:, mixed], average="macro"))

@@ -1,0 +1,47 @@
+"""Augmentation across the images of a batch. It runs inside the step, on the device, where the whole batch is at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+    """`image` (N, H, W, 3) float in 0..255; row i is a mixture of row i, with share `share`, and of row `partner[i]`."""
+
+    image: jax.Array
+    partner: jax.Array
+    share: jax.Array
+
+
+def mixup(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | str = "float32") -> Mixed:
+    """Convex mixtures with one share per batch, drawn from Beta(alpha, alpha) (Zhang et al. 2018, eq. 1)."""
+    share, partner, image = _draw(key, image, alpha, dtype)
+    return Mixed(share * image + (1 - share) * image[partner], partner, share)
+
+
+def cutmix(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | str = "float32") -> Mixed:
+    """A rectangle of area (1 - share) is pasted from the partner (Yun et al. 2019, eq. 1 and 2).
+
+    The share returned is the area that is really left: the rectangle is cut at the border.
+    """
+    share, partner, image = _draw(key, image, alpha, dtype)
+    height, width = image.shape[1:3]
+    centre = jax.random.uniform(jax.random.fold_in(key, 2), (2,), image.dtype)
+    half = jnp.sqrt(1 - share) / 2
+    y, x = jnp.arange(height)[:, None] / height, jnp.arange(width)[None, :] / width
+    inside = (jnp.abs(y - centre[0]) < half) & (jnp.abs(x - centre[1]) < half)
+    mixed = jnp.where(inside[None, :, :, None], image[partner], image)
+    return Mixed(mixed, partner, 1 - inside.mean(dtype=image.dtype))
+
+
+def _draw(
+    key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | str
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    image = image.astype(dtype)
+    share = jax.random.beta(jax.random.fold_in(key, 0), alpha, alpha, dtype=image.dtype)
+    partner = jax.random.permutation(jax.random.fold_in(key, 1), image.shape[0])
+    return share, partner, image

@@ -1,0 +1,168 @@
+"""The layers that every family is made of, and how one call of a network runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tl import errors
+from tl.models import ops
+from tl.models.ops import Padding, global_pool, per_channel, wide
+
+# Not a plain dict: jit would hand that back sorted by name, and "the last map" must mean the same outside.
+Maps = OrderedDict[str, jax.Array]
+
+# He initialisation over fan-out, as torchvision's convolutions; torch.nn.Linear's own for dense layers.
+conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def never(path: str) -> bool:
+    return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How one call of a network runs.
+
+    `train` switches dropout on. `own_stats(path)` says whether the BatchNorm at `path` ('stage1/block1/bn1',
+    relative to the backbone) normalises with the statistics of its batch; it then also updates its running
+    ones, if the collection "batch_stats" is mutable. All others use the running statistics.
+    """
+
+    train: bool = False
+    own_stats: Callable[[str], bool] = never
+    depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
+    one: jax.Array | None = None  # set by `inside`: see `ops.fence`
+
+    def inside(self, backbone: nn.Module) -> Mode:
+        """The mode that a backbone hands to its layers."""
+        leaves = jax.tree.leaves(backbone.variables.get("params", {}))
+        one = ops.hidden_one(leaves[0]) if leaves else None
+        return dataclasses.replace(self, depth=len(backbone.path), one=one)
+
+
+def fence(x: jax.Array, mode: Mode) -> jax.Array:
+    """The end of a residual block: `x` itself, kept from being computed again by later blocks on a CPU."""
+    return x if mode.one is None else ops.fence(x, mode.one)
+
+
+class Conv(nn.Module):
+    """Convolution with `kernel` (size, size, C / groups, features) and, if asked, `bias` (features,)."""
+
+    features: int
+    size: int = 3
+    strides: int = 1
+    padding: Padding | None = None  # None: size // 2, which keeps the size of the map at stride 1
+    groups: int = 1
+    bias: bool = False
+    standardise: bool = False  # kernels of mean 0 and variance 1 per output channel (arXiv:1903.10520)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", conv_init, shape, wide(x.dtype))
+        if self.standardise:
+            kernel -= jnp.mean(kernel, (0, 1, 2), keepdims=True)
+            kernel *= lax.rsqrt(jnp.mean(jnp.square(kernel), (0, 1, 2), keepdims=True) + 1e-10)
+        padding = self.size // 2 if self.padding is None else self.padding
+        y = ops.conv(x, kernel, self.strides, padding, self.groups)
+        if self.bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
+            y += per_channel(bias, y).astype(y.dtype)
+        return y
+
+
+class Dense(nn.Module):
+    """(..., C) -> (..., features) with `kernel` (C, features) and `bias` (features,)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", dense_init, (x.shape[-1], self.features), wide(x.dtype))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
+        y = ops.dot(x, kernel.astype(x.dtype))
+        return y + per_channel(bias, y).astype(y.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm as in torch: running statistics move by 0.1, the running variance is the unbiased estimate.
+
+    Parameters `scale`, `bias`; statistics `mean`, `var` in "batch_stats"; all (C,) and float32 at least.
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9  # the share of the old value: 1 - torch's momentum
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        shape, dtype = (x.shape[-1],), wide(x.dtype)
+        scale = self.param("scale", nn.initializers.ones, shape, dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, dtype)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
+        if not mode.own_stats("/".join(self.path[mode.depth :])):
+            factor = scale * lax.rsqrt(var.value + self.epsilon)
+            shift = bias - mean.value * factor
+            return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
+        y, batch_mean, batch_var = ops.batch_norm(x, scale, bias, jnp.asarray(self.epsilon, dtype))
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            count = x.size // x.shape[-1]
+            unbiased = batch_var * (count / max(count - 1, 1))
+            old, new = self.momentum, 1 - self.momentum
+            mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
+            var.value = old * var.value + new * lax.stop_gradient(unbiased)
+        return y
+
+
+class GroupNorm(nn.Module):
+    """Normalise each image over space and C / groups channels; `scale` and `bias` (C,)."""
+
+    groups: int = 32
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n, channels = x.shape[0], x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), wide(x.dtype))
+        bias = self.param("bias", nn.initializers.zeros, (channels,), wide(x.dtype))
+
+        def group_mean(values: jax.Array) -> jax.Array:
+            """(N, H, W, C) -> (N, 1, 1, C); space first, so that the large map is never reshaped."""
+            by_group = jnp.mean(values, (1, 2)).reshape(n, self.groups, -1).mean(-1)
+            return jnp.repeat(by_group, channels // self.groups, axis=1).reshape(n, 1, 1, channels)
+
+        values = x.astype(wide(x.dtype))
+        values -= group_mean(values)
+        factor = lax.rsqrt(group_mean(jnp.square(values)) + self.epsilon) * per_channel(scale, x)
+        return (values * factor + per_channel(bias, x)).astype(x.dtype)
+
+
+def run(
+    layers: Sequence[Any],
+    x: jax.Array,
+    mode: Mode,
+    start: str,
+    pool: Callable[[jax.Array], jax.Array] = global_pool,
+) -> Maps:
+    """Every layer's map by the layer's name, in order, and last "pooled".
+
+    With `start`, `x` is the map of that name and only what lies behind it runs.
+    """
+    names = [*(layer.name for layer in layers), "pooled"]
+    if start and start not in names:
+        raise errors.unknown("feature map", start, names)
+    maps: Maps = OrderedDict({start: x} if start else {})
+    for layer in layers[names.index(start) + 1 if start else 0 :]:
+        x = maps[layer.name] = layer(x, mode)
+    if start != "pooled":
+        maps["pooled"] = pool(x)
+    return maps

@@ -1,0 +1,179 @@
+"""Array functions under the layers, and the one place that knows what is slow on a CPU.
+
+XLA:CPU runs three ordinary things badly: 1x1 convolutions (their weight gradient is 2 to 9 times slower than
+the matrix product that it is), depthwise convolutions (40 times slower than shifted multiply-adds) and long
+residual chains (copied into every later weight gradient and computed again there). `conv` and `fence` write
+them differently on a CPU. The numbers are the same, tests compare both, and models never ask where they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Padding = int | str  # pixels on every side (torch), or "SAME" (TensorFlow: the odd pixel goes behind)
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype of parameters, statistics and logits beside a compute `dtype`: float64, else float32."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def per_channel(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """(C,) -> (1, ..., 1, C) with the rank of `like`: broadcasting across ranks is an error here."""
+    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+# --- residual chains ---------------------------------------------------------------------------------------
+
+
+def hidden_one(parameter: jax.Array) -> jax.Array | None:
+    """A scalar 1 that XLA cannot know to be 1, for `fence`; None where no fence is needed."""
+    if jax.default_backend() != "cpu":
+        return None
+    value = lax.stop_gradient(parameter.reshape(-1)[0])
+    # 0 * value alone is NaN for an infinite value; the fence must not spread it over the whole map.
+    return jnp.exp(jnp.where(jnp.isfinite(value), value * 0, jnp.zeros_like(value)))
+
+
+@jax.custom_jvp
+def fence(x: jax.Array, one: jax.Array) -> jax.Array:
+    """`x`, bit for bit, as a buffer of its own: put at the end of a residual block (`one`: `hidden_one`).
+
+    XLA:CPU copies chains of cheap operations into each of their users, so that a weight gradient recomputes
+    several earlier blocks (2.2 times the step time of a 56-layer net; `optimization_barrier` does not help).
+    It does not copy a division, and x / 1.0 is exact. Identity for gradients.
+    """
+    return x / one.astype(x.dtype).reshape((1,) * x.ndim)
+
+
+@fence.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    return fence(*primals), tangents[0]
+
+
+# --- products ----------------------------------------------------------------------------------------------
+
+
+def conv(
+    x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0, groups: int = 1
+) -> jax.Array:
+    """(N, H, W, C) with (h, w, C / groups, D) -> (N, H', W', D) in the dtype of `x`; all convolutions."""
+    kernel = kernel.astype(x.dtype)
+    window = kernel.shape[:2]
+    if isinstance(padding, str):
+        pads = lax.padtype_to_pads(x.shape[1:3], window, (strides, strides), padding)
+    else:
+        pads = [(padding, padding)] * 2
+    if jax.default_backend() == "cpu":
+        if window == (1, 1) and groups == 1 and not any(map(any, pads)):
+            return dot(x[:, ::strides, ::strides, :], kernel[0, 0])
+        if groups == x.shape[-1] == kernel.shape[-1]:
+            return shifted_depthwise(x, kernel, strides, pads)
+    return plain_conv(x, kernel, strides, pads, groups)
+
+
+def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int) -> jax.Array:
+    """XLA's own convolution."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    steps = (strides, strides)
+    return lax.conv_general_dilated(
+        x, kernel, steps, pads, dimension_numbers=layout, feature_group_count=groups
+    )
+
+
+def dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(..., C) @ (C, D) in the dtype of `x`, summed in float32 at least (on a CPU faster for bfloat16)."""
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(x, kernel, contract, preferred_element_type=wide(x.dtype)).astype(x.dtype)
+
+
+def shifted_depthwise(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
+    """(N, H, W, C) with (h, w, 1, C), every channel by itself: h * w shifted multiply-adds."""
+    rows, columns = kernel.shape[:2]
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    # How far the last window begins behind the first one.
+    down = (padded.shape[1] - rows) // strides * strides
+    right = (padded.shape[2] - columns) // strides * strides
+    terms = []
+    for i in range(rows):
+        for j in range(columns):
+            tile = padded[:, i : i + down + 1 : strides, j : j + right + 1 : strides, :]
+            terms.append(tile.astype(wide(x.dtype)) * per_channel(kernel[i, j, 0], x).astype(wide(x.dtype)))
+    return sum(terms[1:], terms[0]).astype(x.dtype)
+
+
+# --- pools -------------------------------------------------------------------------------------------------
+
+
+def max_pool(x: jax.Array, window: int, strides: int, padding: int = 0, fill: float = -np.inf) -> jax.Array:
+    """Maximum over windows of (N, H, W, C), `fill` around it.
+
+    The padding is an operation of its own, since an ONNX exporter drops it from the window without a word.
+    """
+    if padding:
+        edge = (padding, padding)
+        x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)), constant_values=fill)
+    window_shape, steps = (1, window, window, 1), (1, strides, strides, 1)
+    return lax.reduce_window(x, -np.inf, lax.max, window_shape, steps, "VALID")
+
+
+def global_pool(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (N, C): the mean over the map, in float32 at least."""
+    return jnp.mean(x.astype(wide(x.dtype)), axis=(1, 2))
+
+
+def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
+    """(N, H, W, C) -> (N, s, s, C) for s = `size`: means over torch's bins, i H // s up to ceil((i+1) H / s)."""
+    if x.shape[1:3] == (size, size):
+        return x
+    rows, columns = (jnp.asarray(_bins(length, size), x.dtype) for length in x.shape[1:3])
+    return jnp.einsum("ih,nhwc,jw->nijc", rows, x, columns)
+
+
+def _bins(length: int, size: int) -> np.ndarray:
+    """(size, length) weights, each row the mean over its bin."""
+    weights = np.zeros((size, length))
+    for i in range(size):
+        first, last = i * length // size, -(-(i + 1) * length // size)
+        weights[i, first:last] = 1 / (last - first)
+    return weights
+
+
+# --- batch norm --------------------------------------------------------------------------------------------
+
+
+@jax.custom_jvp
+def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array) -> tuple:
+    """Normalise by the batch -> (y, mean, biased variance), statistics (C,) over all other axes.
+
+    On a mesh `x` is the global array, so the statistics are those of the global batch. The derivative is in
+    closed form: two reductions where autodiff takes more passes. It is a JVP, so that both modes work.
+    """
+    axes, values = tuple(range(x.ndim - 1)), x.astype(wide(x.dtype))
+    mean = jnp.mean(values, axes)
+    centred = values - per_channel(mean, x)
+    variance = jnp.mean(jnp.square(centred), axes)
+    factor = scale * lax.rsqrt(variance + epsilon)
+    return (centred * per_channel(factor, x) + per_channel(bias, x)).astype(x.dtype), mean, variance
+
+
+@batch_norm.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    x, scale, _, epsilon = primals
+    dx, d_scale, d_bias, _ = tangents
+    y, mean, variance = batch_norm(*primals)
+    axes, inverse = tuple(range(x.ndim - 1)), lax.rsqrt(variance + epsilon)
+    unit = (x.astype(mean.dtype) - per_channel(mean, x)) * per_channel(inverse, x)
+    dx = dx.astype(mean.dtype)
+    d_mean, slope = jnp.mean(dx, axes), jnp.mean(dx * unit, axes)
+    factor = scale * inverse
+    # Per-channel factors stay outside the reductions: the transpose then sums dy and dy * unit once each.
+    dy = dx * per_channel(factor, x) + per_channel(d_bias - factor * d_mean, x)
+    dy += unit * per_channel(d_scale - factor * slope, x)
+    return (y, mean, variance), (dy.astype(x.dtype), d_mean, 2 * slope / inverse)

@@ -1,0 +1,114 @@
+"""The network a loss sees: named parts bound to their variables, with one train flag.
+
+A part's module is applied by itself to `params[part]` and `stats[part]`, so the names in the state are the parts' names
+followed by the names in the module. `stats` is replaced as parts run: read `net.stats` when the loss is done.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
+from tl.methods.base import head_name
+from tl.models.layers import Mode
+from tl.preprocess import Preprocess, normalise
+
+Tree = Any
+
+
+@dataclasses.dataclass
+class Net:
+    """`own_stats("backbone/stage1/...")` says where batch norm uses and updates the batch's own statistics in training.
+
+    With `init_key` set, a part that has no parameters yet creates them when it is first used.
+    """
+
+    modules: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    preprocess: Mapping[str, Preprocess]
+    params: dict[str, Tree]
+    stats: dict[str, Tree]
+    own_stats: Callable[[str], bool] = lambda path: True
+    train: bool = False
+    update_stats: bool = True
+    key: jax.Array | None = None
+    init_key: jax.Array | None = None
+    calls: int = 0
+
+    @property
+    def dtype(self) -> str:
+        """The compute dtype of the backbone."""
+        return self.modules["backbone"].dtype
+
+    def maps(
+        self, inputs: Mapping[str, jax.Array], *, part: str = "backbone", **flags: bool
+    ) -> dict[str, jax.Array]:
+        """The stage maps of `part` by name, the last being `pooled` (N, D). `inputs` is a stream's batch.
+
+        The backbone takes the field it knows: `image`, or a cached map `map/NAME`, behind which it goes on.
+        """
+        for field, value in inputs.items():
+            if field.startswith("map/"):
+                return self.call(part, value, start=field.removeprefix("map/"), **flags)
+        image = normalise(inputs["image"], self.preprocess[part], self.modules[part].dtype)
+        return self.call(part, image, **flags)
+
+    def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
+        """(N, D) pooled features."""
+        return self.maps(inputs, **flags)["pooled"]
+
+    def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: bool) -> jax.Array:
+        """(N, outputs) of the task's head, of the only task where none is named."""
+        if task is None:
+            (task,) = self.tasks
+        return self.call(head_name(self.tasks, task), self.maps(inputs, **flags), **flags)
+
+    def call(
+        self, part: str, *args: Any, train: bool | None = None, update_stats: bool | None = None, **kwargs: Any
+    ) -> Any:
+        """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views)."""
+        train = self.train if train is None else train
+        update = self.update_stats if update_stats is None else update_stats
+        if part not in self.params and self.init_key is not None:
+            self._create(part, *args, **kwargs)
+        mode = Mode(train=train, own_stats=partial(self._owns, part, train))
+        rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
+        self.calls += 1
+        variables = {"params": self.params[part], "batch_stats": self.stats.get(part, {})}
+        if not train:
+            return self.modules[part].apply(variables, *args, mode=mode, **kwargs)
+        out, changed = self.modules[part].apply(
+            variables, *args, mode=mode, rngs=rngs, mutable=["batch_stats"], **kwargs
+        )
+        if update and part in self.stats:
+            self.stats = {**self.stats, part: changed["batch_stats"]}
+        return out
+
+    def with_params(self, params: dict[str, Tree]) -> Net:
+        """The same net elsewhere: inner loops, references. Its statistics are its own from here on."""
+        other = copy.copy(self)
+        other.params = params
+        return other
+
+    def __getattr__(self, part: str) -> Callable[..., Any]:
+        if part.startswith("_") or part not in self.modules:
+            raise AttributeError(f"the net has no part '{part}': its parts are {', '.join(self.modules)}")
+        return partial(self.call, part)
+
+    def _owns(self, part: str, train: bool, path: str) -> bool:
+        return train and self.own_stats(f"{part}/{path}")
+
+    def _create(self, part: str, *args: Any, **kwargs: Any) -> None:
+        # The name, not the order of creation, seeds a part: adding one leaves the others' start as it was.
+        assert self.init_key is not None
+        key = jax.random.fold_in(self.init_key, zlib.crc32(part.encode()))
+        variables = self.modules[part].init({"params": key}, *args, mode=Mode(), **kwargs)
+        self.params = {**self.params, part: variables["params"]}
+        if variables.get("batch_stats"):
+            self.stats = {**self.stats, part: variables["batch_stats"]}

@@ -1,0 +1,134 @@
+"""The page of a run and the page of a set of runs: one file each, no network, no scripts."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from tl.report import sections
+from tl.report.console import duration
+from tl.report.files import write_atomic
+from tl.report.images import data_uri
+from tl.report.provenance import versions as installed
+from tl.report.table import number, spread
+
+TEMPLATES = pathlib.Path(__file__).parent / "templates"
+
+
+def write_run(
+    folder: os.PathLike | str,
+    *,
+    title: str,
+    config: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    classes: Sequence[str] = (),
+    probabilities: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    examples: Sequence[tuple[np.ndarray, str, Any, Any, float]] = (),
+    batch_image: np.ndarray | None = None,
+    params_table: Sequence[Mapping[str, Any]] = (),
+    kind: str = "classification",
+    confusion: np.ndarray | None = None,
+    class_report: Mapping[str, np.ndarray] | None = None,
+    command: str = "",
+    predict: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> pathlib.Path:
+    """Write `folder/report.html`; what is empty or None has no section.
+
+    rows: the log's (`Log.rows()`). summary: the flat one of `summary.json`.
+    probabilities: (N, C), or with kind="regression" the predictions (N,) or (N, K); labels: (N,) or (N, K).
+    examples: (uint8 image (H, W, 3), name, true, predicted, probability); an int is an index into `classes`,
+    text and floats are shown as they are. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
+    params_table: one mapping of column to value for each group. confusion: (C, C) counts, rows true.
+    class_report: column -> (C,), as precision, recall, f1, support. command, predict: how to do it again.
+    """
+    return _write(
+        folder,
+        "run.html.j2",
+        title=title,
+        kind=kind,
+        summary=dict(summary),
+        headlines=sections.headlines(summary),
+        results=sections.results(summary),
+        figures=sections.run_curves(rows),
+        scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
+        calibration=sections.calibration(probabilities, labels, kind),
+        confusion=None if confusion is None else sections.confusion(np.asarray(confusion), classes),
+        class_columns=list(class_report or ()),
+        class_rows=sections.class_rows(class_report or {}, classes),
+        examples=sections.examples(examples, classes, kind),
+        batch=None if batch_image is None else data_uri(batch_image, 1200),
+        params=[dict(row) for row in params_table],
+        command=command,
+        predict=predict,
+        versions=dict(versions or installed()),
+        config=sections.flat(config),
+    )
+
+
+def write_set(
+    folder: os.PathLike | str,
+    *,
+    title: str,
+    rows: Sequence[tuple[str, str, float, float, int]],
+    runs: Mapping[str, tuple[str, Mapping[str, Any]]],
+    curves: Mapping[str, Sequence[Any]],
+    configs: Mapping[str, Mapping[str, Any]] | None = None,
+    command: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> pathlib.Path:
+    """Write `folder/report.html` of several runs.
+
+    rows: (variant, metric, mean, std, n). runs: name -> (report's path relative to `folder`, its summary).
+    curves: variant -> the log rows of its run, or a list with the log rows of each of its runs.
+    configs: variant -> config, of which the keys that differ are shown.
+    """
+    variants = list(dict.fromkeys(row[0] for row in rows))
+    metrics = list(dict.fromkeys(row[1] for row in rows))
+    cells = {(variant, metric): (mean, std, n) for variant, metric, mean, std, n in rows}
+    differing = sections.differences(configs or {})
+    return _write(
+        folder,
+        "set.html.j2",
+        title=title,
+        metrics=metrics,
+        leaderboard=[sections.standing(variant, metrics, variants, cells) for variant in variants],
+        figures=sections.set_curves(curves),
+        runs=[
+            {
+                "name": name,
+                "path": path,
+                "values": [summary.get(metric) for metric in metrics],
+                "seed": summary.get("seed"),
+                "wall": summary.get("time/wall_s"),
+            }
+            for name, (path, summary) in runs.items()
+        ],
+        configs=list(configs or ()),
+        differences=differing,
+        command=command,
+        versions=dict(versions or installed()),
+        summary=dict(next(iter(runs.values()))[1]) if runs else {},
+    )
+
+
+def _write(folder: os.PathLike | str, template: str, **values: Any) -> pathlib.Path:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "duration": duration}
+    environment.globals["spread"] = spread
+    return write_atomic(
+        pathlib.Path(folder) / "report.html", environment.get_template(template).render(**values)
+    )

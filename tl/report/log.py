@@ -1,0 +1,91 @@
+"""The rows of a run: `metrics.jsonl` for programs, TensorBoard for eyes; resuming cuts both."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tl.report.files import plain, read_lines, write_atomic
+
+
+class Log:
+    """Appends rows `{"step": N, key: value, ...}` to `folder/metrics.jsonl` and, for TensorBoard, `tb/`.
+
+    Values are scalars (numpy and jax scalars too) or strings. JSON has neither NaN nor infinity: both are
+    written as null and come back from `rows()` as NaN. TensorBoard gets them as they are; keys are its tags.
+    """
+
+    def __init__(
+        self, folder: os.PathLike | str, *, resume_step: int | None = None, write: bool = True
+    ) -> None:
+        """Open the log of a run that goes on at `resume_step`, or of one that begins (None: old rows go).
+
+        Rows later than `resume_step` and a half-written last line are cut, the file is replaced as a whole.
+        write: False on all processes but the first; they keep their own rows in memory and touch no file.
+        """
+        self._folder = pathlib.Path(folder)
+        self._resume_step = resume_step
+        self._rows: list[dict[str, Any]] = []
+        self._file = self._board = None
+        if not write:
+            return
+        path = self._folder / "metrics.jsonl"
+        if resume_step is not None:
+            self._rows = [row for row in map(_nan, read_lines(path)) if row["step"] <= resume_step]
+        write_atomic(path, "".join(_line(row) for row in self._rows))
+        self._file = path.open("a", encoding="utf-8")
+
+    def row(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append one row; it is on disk and in TensorBoard's file when this returns."""
+        row = _nan(plain({"step": int(step), **values}))
+        self._rows.append(row)
+        if self._file is None:
+            return
+        self._file.write(_line(row))
+        self._file.flush()
+        board = self._tensorboard()
+        for key, value in values.items():
+            if isinstance(row[key], int | float):
+                board.add_scalar(key, float(value), int(step))
+        board.flush()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows from the run's first step on, NaN where a value was not finite."""
+        return [dict(row) for row in self._rows]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+        self._file = self._board = None
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tensorboard(self) -> Any:
+        """The event writer, made at the first row: its import takes a second, and opening a log must not."""
+        if self._board is None:
+            import tensorboardX
+
+            # It says once per value that a NaN is a NaN; the loop says it once, by name.
+            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
+            first = 0 if self._resume_step is None else self._resume_step + 1
+            self._board = tensorboardX.SummaryWriter(str(self._folder / "tb"), purge_step=first)
+        return self._board
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(plain(row), allow_nan=False) + "\n"
+
+
+def _nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in row.items()}

@@ -1,0 +1,215 @@
+"""Tables of results: a grid of cells, each run once and kept for good, and the pages made from what is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tl.errors import InputError, unknown
+from tl.report.files import append_line, plain, read_lines, write_atomic
+from tl.report.table import markdown_table, mean_std, number, spread
+
+REQUIRED = {"name", "metrics", "seeds", "cells", "seconds_per_cell"}
+OPTIONAL = {"title", "columns", "notes"}
+CELL = {"method", "setting", "config", "overrides"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a table: a config with its overrides and one seed. `sha` is the digest of the resolved config."""
+
+    method: str
+    setting: str
+    config: str
+    overrides: Mapping[str, Any]
+    seed: int
+    sha: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.method} | {self.setting}"
+
+
+def check(table: Mapping[str, Any], stem: str) -> None:
+    """Refuse a table whose keys, names or cells are not as they must be; raises InputError."""
+    keys = set(table)
+    for key in sorted(keys - REQUIRED - OPTIONAL):
+        raise unknown("key of the table", key, sorted(REQUIRED | OPTIONAL))
+    for key in sorted(REQUIRED - keys):
+        raise InputError(f"the table {stem} has no '{key}': add it.")
+    if table["name"] != stem:
+        raise InputError(
+            f"the table in {stem}.py is named '{table['name']}': name it '{stem}', as its file is."
+        )
+    for key in ("metrics", "seeds", "cells"):
+        if not table[key]:
+            raise InputError(f"the table {stem} has empty '{key}': give at least one.")
+    seen = set()
+    for cell in table["cells"]:
+        if set(cell) - {"overrides"} != CELL - {"overrides"}:
+            raise InputError(f"a cell of the table {stem} has the keys {sorted(cell)}: give {sorted(CELL)}.")
+        name = (cell["method"], cell["setting"])
+        if name in seen:
+            raise InputError(f"the table {stem} has two cells {name}: give each its own method or setting.")
+        seen.add(name)
+
+
+def expand(
+    table: Mapping[str, Any], load: Callable[[str, Mapping[str, Any]], Any], digest: Callable[[Any], str]
+) -> list[Cell]:
+    """All cells of a table, every seed of a row behind the other; loads each config, so a bad one fails here."""
+    cells = []
+    for entry in table["cells"]:
+        for seed in table["seeds"]:
+            overrides = {**entry.get("overrides", {}), "seed": seed}
+            sha = digest(load(entry["config"], overrides))
+            cells.append(Cell(entry["method"], entry["setting"], entry["config"], overrides, seed, sha))
+    return cells
+
+
+def kept(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """{config_sha: record}; the first record of a digest stands (the seed is part of the config)."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        found.setdefault(record["config_sha"], record)
+    return found
+
+
+def missing(cells: Sequence[Cell], records: Iterable[Mapping[str, Any]]) -> list[Cell]:
+    """The cells still to be run, each digest once."""
+    stands = set(kept(records))
+    return [cell for sha, cell in {cell.sha: cell for cell in cells}.items() if sha not in stands]
+
+
+def run_cells(
+    todo: Sequence[Cell],
+    *,
+    metrics: Sequence[str],
+    records: pathlib.Path,
+    workdirs: pathlib.Path,
+    load: Callable[[str, Mapping[str, Any]], Any],
+    run: Callable[..., Mapping[str, Any]],
+    commit: str,
+    say: Callable[[str], None] = print,
+) -> list[Cell]:
+    """Run cells one after the other, appending each to `records` as it ends; returns those that failed.
+
+    A cell fails when its run raises, or when its summary lacks one of `metrics`; the others go on.
+    """
+    failed = []
+    for place, cell in enumerate(todo, start=1):
+        say(f"[{place}/{len(todo)}] {cell.key}, seed {cell.seed}")
+        # Another process on these files may have finished it since the start.
+        if cell.sha in kept(read_lines(records)):
+            say("  stands already")
+            continue
+        start = time.perf_counter()
+        try:
+            summary = run(load(cell.config, cell.overrides), str(workdirs / cell.sha), quiet=True)
+            lacking = [name for name in metrics if name not in summary]
+            if lacking:
+                raise InputError(
+                    f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}."
+                )
+        except Exception as error:  # whatever it was, the other cells are worth having
+            say(f"  FAILED: {type(error).__name__}: {error}")
+            failed.append(cell)
+            continue
+        seconds = time.perf_counter() - start
+        values = {name: summary[name] for name in metrics}
+        record = {"key": cell.key, "seed": cell.seed, "metrics": values, "config_sha": cell.sha}
+        append_line(records, {**record, "commit": commit, "seconds": round(seconds, 1)})
+        say(f"  {', '.join(f'{name} {number(value)}' for name, value in values.items())}  ({seconds:.0f} s)")
+    return failed
+
+
+def aggregate(
+    cells: Sequence[Cell], records: Iterable[Mapping[str, Any]], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows {method, setting, metric, mean, std, n, seconds, command, commit} of the cells that stand.
+
+    `std` is the sample standard deviation (ddof=1), 0 for n = 1; `seconds` is the sum over the n runs; `command`
+    makes the first of them. Records made before a metric was asked for do not count for that metric.
+    When two configs share method and setting (a grid and its larger form), the first in `cells` that stands is taken.
+    """
+    stands = kept(records)
+    groups: dict[tuple[str, str], dict[str, list[Cell]]] = {}
+    for cell in cells:
+        if cell.sha in stands:
+            recipe = json.dumps([cell.config, plain({**cell.overrides, "seed": None})], sort_keys=True)
+            members = groups.setdefault((cell.method, cell.setting), {}).setdefault(recipe, [])
+            if cell.sha not in {member.sha for member in members}:
+                members.append(cell)
+    rows = []
+    for (method, setting), recipes in groups.items():
+        members = next(iter(recipes.values()))
+        for metric in metrics:
+            found = [stands[cell.sha] for cell in members if metric in stands[cell.sha]["metrics"]]
+            if found:
+                values = [record["metrics"][metric] for record in found]
+                mean, std = mean_std([float("nan") if value is None else value for value in values])
+                row = {"method": method, "setting": setting, "metric": metric, "mean": mean, "std": std}
+                row |= {"n": len(found), "seconds": round(sum(record["seconds"] for record in found), 1)}
+                commits = dict.fromkeys(record["commit"] for record in found)
+                rows.append(
+                    {**row, "command": command(members[0]), "commit": ", ".join(filter(None, commits))}
+                )
+    return rows
+
+
+def command(cell: Cell) -> str:
+    """The line that runs one cell alone."""
+    changes = [f"--config.{key}={_text(value)}" for key, value in cell.overrides.items()]
+    return shlex.join(["python", "main.py", "--config", cell.config, *changes])
+
+
+def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `NAME.json`, one row a line, so that a change of one figure is a change of one line."""
+    lines = ",\n".join(json.dumps(plain(dict(row)), ensure_ascii=False, allow_nan=False) for row in rows)
+    write_atomic(path, f"[\n{lines}\n]\n" if rows else "[]\n")
+
+
+def section(name: str, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], line: str) -> str:
+    """The markdown of one table: methods and settings down, metrics across; `line` is the command that fills it.
+
+    about: the table's config; its `columns` ({metric: heading}), `title` and `notes` are used where given.
+    """
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    headings = [about.get("columns", {}).get(metric, metric) for metric in metrics]
+    cells = {(row["method"], row["setting"], row["metric"]): row for row in rows}
+    lines, seconds = [], 0.0
+    for method, setting in dict.fromkeys((row["method"], row["setting"]) for row in rows):
+        found = [cells.get((method, setting, metric)) for metric in metrics]
+        figures = [spread(row["mean"], row["std"], row["n"]) if row else "" for row in found]
+        took = max(row["seconds"] for row in found if row)  # metrics of the same runs: their time counts once
+        seconds += took
+        commits = dict.fromkeys(row["commit"] for row in found if row)
+        lines.append([method, setting, *figures, f"{took:,.0f}", ", ".join(filter(None, commits)) or "-"])
+    text = f"## {about.get('title') or name}\n\n```sh\n{line}\n```\n\n"
+    text += (
+        markdown_table(["method", "setting", *headings, "seconds", "commit"], lines)
+        if lines
+        else "No cells yet.\n"
+    )
+    notes = about.get("notes", "")
+    text += f"\n{notes.strip()}\n" if notes else ""
+    return f"{text}\nIn all {seconds:,.0f} s of running.\n"
+
+
+def page(sections: Iterable[str]) -> str:
+    """`docs/results.md`: what the figures mean, then the tables."""
+    head = (
+        "# Results\n\n"
+        "Made by `scripts/table.py` from the finished cells in `docs/results/`; not written by hand. "
+        "Figures are mean ± sample standard deviation over seeds (number of runs); seconds are the sum over them.\n"
+    )
+    return "\n".join([head, *sections])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(plain(value))

@@ -1,0 +1,202 @@
+"""What stands in the sections of a page: mappings and lists made from rows, summaries, scores and configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tl.report import plots
+from tl.report.console import duration, main_metric
+from tl.report.files import plain
+from tl.report.images import data_uri, heat
+from tl.report.table import number
+
+MOST_EXAMPLES = 48
+TABLE_CLASSES = 32  # more classes make the confusion matrix a picture
+_LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings -> {"data.source": "digits"}; lists and the like as JSON."""
+    pairs: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            pairs |= flat(value, f"{prefix}{key}.")
+        else:
+            pairs[f"{prefix}{key}"] = (
+                value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False)
+            )
+    return pairs
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """[(key, its value in each config)] for the keys that are not the same in all; "" where one lacks it."""
+    flats = [flat(config) for config in configs.values()]
+    keys = dict.fromkeys(key for pairs in flats for key in pairs)
+    table = [(key, [pairs.get(key, "") for pairs in flats]) for key in keys]
+    return [(key, values) for key, values in table if len(set(values)) > 1]
+
+
+def _json(value: Any) -> Any:
+    try:
+        return plain(value)
+    except (TypeError, ValueError):  # a function or a type in a config: its text will do
+        return str(value)
+
+
+def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers one looks for first."""
+    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float | np.number)}
+    names = [main_metric(numbers, (prefix,)) for prefix in ("test/", "val/")]
+    cards = [(name, number(float(numbers[name]))) for name in names if name]
+    if "time/wall_s" in numbers:
+        cards.append(("wall time", duration(float(numbers["time/wall_s"]))))
+    if "time/images_per_s" in numbers:
+        cards.append(("images/s", f"{float(numbers['time/images_per_s']):,.0f}"))
+    return cards
+
+
+def results(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{metric: {stream: value}} of the evaluations in a flat summary."""
+    table: dict[str, dict[str, Any]] = {}
+    for key, value in summary.items():
+        stream, _, metric = key.partition("/")
+        if stream in ("val", "test") and isinstance(value, int | float | np.number):
+            table.setdefault(metric, {})[stream] = value
+    return table
+
+
+def _points(rows: Sequence[Mapping[str, Any]], key: str) -> plots.Run:
+    """Steps and values of the rows that have a number under `key`."""
+    pairs = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
+    steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def run_curves(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    keys = list(dict.fromkeys(key for row in rows for key in row if key != "step"))
+    rates = [key for key in keys if key.rpartition("/")[2] in ("lr", "learning_rate") or "/lr/" in f"/{key}/"]
+    losses = [key for key in keys if key.rpartition("/")[2] == "loss"]
+    rest = [key for key in keys if key.startswith(("val/", "test/")) and key not in losses]
+    series = {key: [points] for key in keys if len((points := _points(rows, key))[0])}
+    # Scores between 0 and 1 share an axis; errors and counts each have a scale of their own.
+    scores = [key for key in rest if key in series and _unit(series[key][0][1])]
+    groups = {"Loss": losses, "Evaluation": scores[:8]}
+    groups |= {key: [key] for key in rest if key not in scores}
+    groups |= {"Learning rate": rates[:8]}
+    drawn = {name: {key: series[key] for key in members if key in series} for name, members in groups.items()}
+    return [plots.curves(lines, title=name) for name, lines in list(drawn.items())[:8] if lines]
+
+
+def _unit(values: np.ndarray) -> bool:
+    finite = values[np.isfinite(values)]
+    return bool(finite.size) and finite.min() >= 0 and finite.max() <= 1
+
+
+def set_curves(curves: Mapping[str, Sequence[Any]]) -> list[Any]:
+    runs = {name: ([rows] if isinstance(rows[0], Mapping) else rows) for name, rows in curves.items() if rows}
+    keys = dict.fromkeys(key for several in runs.values() for rows in several for row in rows for key in row)
+    wanted = [
+        key
+        for key in (main_metric(keys, ("val/",)), main_metric(keys, ("test/",)), "train/loss")
+        if key in keys
+    ]
+    figures = []
+    for key in wanted:
+        series = {name: [_points(rows, key) for rows in several] for name, several in runs.items()}
+        series = {name: [run for run in points if len(run[0])] for name, points in series.items()}
+        series = {name: points for name, points in series.items() if points}
+        if series:
+            figures.append(plots.curves(series, title=key))
+    return figures
+
+
+def standing(variant: str, metrics: list[str], variants: list[str], cells: Mapping) -> dict[str, Any]:
+    """A variant's line of the leaderboard; the best mean of each metric is marked."""
+    line = []
+    for metric in metrics:
+        means = [
+            cells[v, metric][0] for v in variants if (v, metric) in cells and np.isfinite(cells[v, metric][0])
+        ]
+        best = (min if metric.rpartition("/")[2] in _LOWER else max)(means, default=None)
+        cell = cells.get((variant, metric))
+        line.append({"cell": cell, "best": cell is not None and cell[0] == best and len(variants) > 1})
+    return {"variant": variant, "line": line}
+
+
+def scatters(predicted: Any, true: Any, names: Sequence[str]) -> list[Any]:
+    if predicted is None or true is None or not len(true):
+        return []
+    predicted, true = (np.asarray(x, np.float64).reshape(len(true), -1) for x in (predicted, true))
+    titles = list(names) if len(names) == true.shape[1] else [f"output {i}" for i in range(true.shape[1])]
+    return [plots.scatter(true[:, i], predicted[:, i], title=titles[i]) for i in range(min(true.shape[1], 6))]
+
+
+def calibration(probabilities: Any, labels: Any, kind: str) -> Any:
+    if probabilities is None or labels is None or kind not in ("classification", "binary") or not len(labels):
+        return None
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2:
+        return None
+    return plots.reliability(probabilities, np.asarray(labels))
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Counts with each row's shares, a picture when there are many classes, and the commonest mistakes."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    off = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    order = [divmod(int(i), len(counts)) for i in np.argsort(-off, axis=None, kind="stable")[:10]]
+    names = [str(name) for name in classes] or [str(i) for i in range(len(counts))]
+    many = len(counts) > TABLE_CLASSES
+    return {
+        "names": names,
+        "counts": counts.tolist(),
+        # A root makes the few mistakes of a good classifier visible beside its full diagonal.
+        "strength": np.round(np.sqrt(share), 2).tolist(),
+        "picture": data_uri(heat(np.sqrt(share), (74, 124, 216), max(1, 700 // len(counts))), 2000)
+        if many
+        else None,
+        "mistakes": [(names[i], names[j], int(off[i, j]), float(share[i, j])) for i, j in order if off[i, j]],
+    }
+
+
+def class_rows(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
+    columns = [np.asarray(column).tolist() for column in report.values()]
+    return (
+        [(str(name), list(values)) for name, *values in zip(classes, *columns, strict=True)]
+        if columns
+        else []
+    )
+
+
+def examples(examples: Sequence[tuple], classes: Sequence[str], kind: str) -> list[dict[str, Any]]:
+    """Mistakes first, the most confident of them leading: they say most about the data and the network.
+
+    A regression is never just right or wrong: its examples keep their order and bear no mark.
+    """
+
+    def name(value: Any) -> str:
+        known = (
+            isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(classes)
+        )
+        return str(classes[int(value)]) if known else number(value)
+
+    items: list[dict[str, Any]] = [
+        {
+            "image": np.asarray(image),
+            "source": source,
+            "true": name(true),
+            "predicted": name(predicted),
+            "probability": probability,
+            "right": kind == "regression" or name(true) == name(predicted),
+        }
+        for image, source, true, predicted, probability in examples
+    ]
+    items.sort(key=lambda item: (item["right"], 0.0 if item["right"] else -(item["probability"] or 0.0)))
+    for item in items[:MOST_EXAMPLES]:
+        item["tiny"] = max(item["image"].shape[:2]) <= 64
+        item["image"] = data_uri(item["image"], 160)
+    return items[:MOST_EXAMPLES]

@@ -1,0 +1,139 @@
+"""Many runs from one config: variants x seeds x folds side by side, stages one after the other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from tl import config as configs
+from tl import train
+from tl.errors import InputError
+from tl.report import html, provenance, table
+
+from tl.report.files import read_lines, write_atomic
+
+Summary = dict[str, Any]
+RunOne = Callable[..., Summary]
+
+
+def is_set(config: ConfigDict) -> bool:
+    return bool(config.variants) or bool(config.seeds) or (config.folds > 0 and config.fold < 0)
+
+
+def members(config: ConfigDict) -> list[tuple[str, str, ConfigDict]]:
+    """(variant, folder inside the set's, config) of every run of the set."""
+    if config.folds == 1 or config.folds < 0:
+        raise InputError(f"config.folds={config.folds}: k-fold needs k >= 2, or 0 for none.")
+    variants = config.variants.to_dict() or {"": {}}
+    seeds = list(config.seeds) or [config.seed]
+    folds = list(range(config.folds)) if config.folds and config.fold < 0 else [config.fold]
+    single = {"variants": {}, "seeds": ()}
+    found = []
+    for (variant, changes), seed, fold in itertools.product(variants.items(), seeds, folds):
+        names = [variant, f"seed{seed}" if len(seeds) > 1 else "", f"fold{fold}" if len(folds) > 1 else ""]
+        one = configs.merged(configs.merged(config, single), {"seed": seed, "fold": fold, **changes})
+        found.append((variant, "/".join(filter(None, names)) or f"seed{seed}", one))
+    return found
+
+
+def run_set(config: ConfigDict, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
+    """Every member in its own folder; a table, a report and a summary of means over seeds and folds."""
+    began = time.perf_counter()
+    todo = members(config)
+    train.claim(folder, config)
+    results: dict[str, list[tuple[str, Summary]]] = {}
+    for number, (variant, path, member) in enumerate(todo, start=1):
+        summary = run_one(member, folder / path, quiet=True)
+        results.setdefault(variant, []).append((path, summary))
+        if not quiet:
+            print(f"[{number}/{len(todo)}] {path}: {headline(summary)}", flush=True)
+    rows = [
+        {"variant": variant, "metric": metric, "mean": mean, "std": std, "n": n}
+        for variant, found in results.items()
+        for metric, (mean, std, n) in aggregate([summary for _, summary in found]).items()
+    ]
+    summary = {"/".join(filter(None, [r["variant"], r["metric"]])): r["mean"] for r in rows}
+    summary |= {"/".join(filter(None, [r["variant"], r["metric"], "std"])): r["std"] for r in rows}
+    summary |= {
+        "n": len(todo) // max(1, len(results)),
+        "seeds": list(config.seeds) or [config.seed],
+        "commit": provenance.commit(),
+        **{f"version/{name}": version for name, version in provenance.versions().items()},
+        "time/wall_s": round(time.perf_counter() - began, 3),
+    }
+    if jax.process_index() == 0:
+        report = html.write_set(
+            folder,
+            title=folder.name,
+            rows=[(r["variant"], r["metric"], r["mean"], r["std"], r["n"]) for r in rows],
+            runs={path: (f"{path}/report.html", one) for found in results.values() for path, one in found},
+            curves={
+                variant or "runs": [read_lines(folder / path / "metrics.jsonl") for path, _ in found] for variant, found in results.items()
+            },
+        )
+        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+        if not quiet:
+            print_set(rows)
+            print(f"report: {report}")
+    return summary
+
+
+def aggregate(summaries: list[Summary]) -> dict[str, tuple[float, float, int]]:
+    """{metric: (mean, sample standard deviation, n)} of the numbers that all runs have."""
+    keys = [k for k, v in summaries[0].items() if isinstance(v, float | int) and not k.startswith(("seed", "version"))]
+    result = {}
+    for key in keys:
+        values = [s[key] for s in summaries if isinstance(s.get(key), float | int)]
+        if len(values) == len(summaries):
+            result[key] = (*table.mean_std(values), len(values))
+    return result
+
+
+def print_set(rows: list[dict[str, Any]]) -> None:
+    """The metrics of the test split, a line per variant."""
+    shown = [r for r in rows if r["metric"] in ("test/accuracy", "test/loss", "test/f1_macro", "test/mae", "test/r2")]
+    metrics = list(dict.fromkeys(r["metric"] for r in shown))
+    variants = list(dict.fromkeys(r["variant"] for r in shown))
+    cell = {(r["variant"], r["metric"]): table.spread(r["mean"], r["std"], r["n"]) for r in shown}
+    count = shown[0]["n"] if shown else 0
+    table.print_table(
+        f"mean ± standard deviation of {count} runs",
+        ["", *metrics],
+        [[variant, *(cell.get((variant, metric), "") for metric in metrics)] for variant in variants],
+    )
+
+
+def headline(summary: Summary) -> str:
+    """The one figure to say of a run in passing."""
+    names = ("test/accuracy", "test/f1_macro", "test/r2", "val/accuracy")
+    metric = next((n for n in names if n in summary), None)
+    figure = f"{metric} {summary[metric]:.4f}" if metric else "done"
+    return f"{figure}, {summary.get('time/wall_s', 0):.0f} s"
+
+
+def run_stages(config: ConfigDict, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
+    """The same loop again from the last stage's selected weights; finished stages are skipped when the run goes on."""
+    began = time.perf_counter()
+    stages = [configs.merged(configs.merged(config, {"stages": ()}), dict(stage)) for stage in config.stages]
+    for number in range(1, len(stages)):
+        stages[number] = configs.merged(stages[number], {"weights": f"run:{folder}/stages/{number - 1}"})
+    train.claim(folder, config)
+    summary: Summary = {}
+    for number, stage in enumerate(stages):
+        if not quiet:
+            print(f"stage {number + 1} of {len(stages)}", flush=True)
+        summary = run_one(stage, folder / "stages" / str(number), quiet=quiet)
+    last = folder / "stages" / str(len(stages) - 1)
+    summary = {**summary, "time/wall_s": round(time.perf_counter() - began, 3)}
+    if jax.process_index() == 0:
+        for name in ("weights.safetensors", "report.html"):
+            write_atomic(folder / name, (last / name).read_bytes())
+        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+    return summary

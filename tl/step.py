@@ -1,0 +1,151 @@
+"""The state of a training run and the one jitted function that advances it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl.methods.base import Batch, Loss, Method
+from tl.net import Net
+from tl.optim import Optimizer, map_paths, paths
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class State:
+    """Everything that resuming needs: plain nested dicts of arrays. `ema` is {} where no average is kept."""
+
+    step: jax.Array
+    params: dict[str, Any]
+    stats: dict[str, Any]
+    opt: dict[str, Any]
+    memory: Any
+    ema: dict[str, Any]
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The weights that are evaluated: the moving average where one is kept."""
+        return self.ema or {"params": self.params, "stats": self.stats}
+
+
+Bind = Callable[..., Net]  # bind(params, stats, train=..., key=...) -> Net
+
+
+def create(bind: Bind, method: Method, batch: Batch, key: jax.Array) -> dict[str, Any]:
+    """Run every loss once on a net without parameters -> {"params", "stats"}, freshly initialised, by part."""
+    net = bind({}, {}, init_key=jax.random.fold_in(key, 0), key=jax.random.fold_in(key, 1))
+    for task in net.tasks:  # backbone and heads first: a method's memory may be made of them
+        net.logits(batch[method.streams[0]], task)
+    memory = method.memory(net, {stream: [batch[stream]] for stream in method.streams})
+    for loss, _ in method.steps:
+        loss(net, batch, memory, jax.random.fold_in(key, 2), jnp.zeros(()))
+    return {"params": net.params, "stats": net.stats}
+
+
+def fresh(create_all: Callable[[], dict[str, Any]], filled: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables, with the flat `filled` leaves ("params/backbone/...") in place and only the others initialised.
+
+    Compiling the initialisers of a large network takes longer than compiling its training step.
+    """
+    shapes = jax.eval_shape(create_all)
+    missing = [path for path in paths(shapes) if path not in filled]
+    new = jax.jit(lambda: {path: leaf for path, leaf in paths(create_all()).items() if path in set(missing)})()
+    return map_paths(lambda path, shape: jnp.asarray(filled[path], shape.dtype) if path in filled else new[path], shapes)
+
+
+def make_step(
+    bind: Bind, method: Method, optimizer: Optimizer, *, steps: int, seed: int, accumulate: int = 1, ema: float = 0.0
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    """`step(state, batch) -> (state, scalars)`, pure; the caller jits it with the state donated."""
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
+        progress = state.step / max(1, steps)
+        params, stats, opt = state.params, state.stats, state.opt
+        scalars: dict[str, jax.Array] = {}
+        carry: dict[str, Any] = {}
+        for index, (loss, parts) in enumerate(method.steps):
+            objective = partial(
+                _objective, bind, optimizer, loss, method, state.memory, progress, jax.random.fold_in(key, index)
+            )
+            grads, value, aux, new_stats = _gradients(objective, method, params, stats, batch, accumulate)
+            stats = {p: tree if parts is None or p in parts else stats[p] for p, tree in new_stats.items()}
+            params, opt, norm = optimizer.update(grads, opt, params, state.step, parts)
+            carry.update(aux.pop("carry", {}))
+            suffix = "" if len(method.steps) == 1 else f"_{index}"
+            scalars |= {f"loss{suffix}": value, f"grad_norm{suffix}": norm, **aux}
+        variables = {"params": params, "stats": stats}
+        memory = method.after(state.memory, variables, carry)
+        average = _average(state, variables, optimizer, ema) if ema else state.ema
+        scalars["lr"] = optimizer.schedule(state.step)
+        return State(state.step + 1, params, stats, opt, memory, average), scalars
+
+    return step
+
+
+def _objective(
+    bind: Bind,
+    optimizer: Optimizer,
+    loss: Loss,
+    method: Method,
+    memory: Any,
+    progress: jax.Array,
+    key: jax.Array,
+    stats: dict[str, Any],
+    batch: Batch,
+    micro: jax.Array | int,
+    params: dict[str, Any],
+) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, Any]]]:
+    key = jax.random.fold_in(key, micro)
+    net = bind(optimizer.freeze(params), stats, train=True, key=jax.random.fold_in(key, 0))
+    value, aux = loss(net, batch, memory, jax.random.fold_in(key, 1), progress)
+    return value, (dict(aux), net.stats)
+
+
+def _gradients(
+    objective: Callable[..., Any],
+    method: Method,
+    params: dict[str, Any],
+    stats: dict[str, Any],
+    batch: Batch,
+    accumulate: int,
+) -> tuple[Any, jax.Array, dict[str, Any], dict[str, Any]]:
+    """Gradient, loss, scalars and statistics of the batch, in `accumulate` pieces one after the other."""
+    if accumulate == 1:
+        grads, (value, (aux, stats)) = method.gradient(partial(objective, stats, batch, 0), params)
+        return grads, value, aux, stats
+
+    # Rows are dealt out in turn, so that every piece holds the same share of each device's rows and none has to move.
+    pieces = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+
+    def body(carry: Any, micro: Any) -> Any:
+        total, stats = carry
+        number, piece = micro
+        grads, (value, (aux, stats)) = method.gradient(partial(objective, stats, piece, number), params)
+        return (jax.tree.map(jnp.add, total, grads), stats), (value, aux)
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (total, stats), (values, aux) = jax.lax.scan(body, (zeros, stats), (jnp.arange(accumulate), pieces))
+    carry = {"carry": jax.tree.map(lambda x: x[-1], aux.pop("carry"))} if "carry" in aux else {}
+    means = jax.tree.map(lambda x: x.mean(axis=0), aux)
+    return jax.tree.map(lambda g: g / accumulate, total), values.mean(), {**means, **carry}, stats
+
+
+def _average(state: State, variables: dict[str, Any], optimizer: Optimizer, decay: float) -> dict[str, Any]:
+    """Exponential moving average of what moves; min(decay, (1 + t) / (10 + t)) lets it forget the start."""
+    t = state.step.astype(jnp.float32)
+    rate = 1 - jnp.minimum(decay, (1 + t) / (10 + t))
+
+    def move(path: str, old: jax.Array, new: jax.Array) -> jax.Array:
+        frozen = path.startswith("params/") and not optimizer.moves(path.removeprefix("params/"))
+        return new if frozen else old + rate.astype(old.dtype) * (new - old)
+
+    flat = paths(variables)
+    return map_paths(lambda path, old: move(path, old, flat[path]), state.ema)

@@ -1,0 +1,117 @@
+"""What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl import losses, metrics
+from tl.errors import InputError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """`loss(outputs (N, outputs), labels) -> scalar`; `metrics` and `probabilities` are the numpy side of the same outputs."""
+
+    name: str
+    kind: str
+    outputs: int
+    classes: tuple[str, ...]
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
+    probabilities: Callable[[np.ndarray], np.ndarray]
+    default_metric: str
+
+
+def make(
+    name: str,
+    kind: str,
+    classes: tuple[str, ...],
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: np.ndarray | None = None,
+) -> Task:
+    """A task of one of KINDS; `classes` are the class names, or the names of the targets of a regression.
+
+    `class_weights` (C,) weigh the examples of a classification by their class.
+    """
+    if kind not in KINDS:
+        raise unknown("task", kind, KINDS)
+    if kind != "classification" and (label_smoothing or class_weights is not None):
+        raise InputError(f"label smoothing and class weights belong to classification, not to the task '{kind}': remove them.")
+    if not 0 <= label_smoothing < 1:
+        raise InputError(f"label_smoothing is {label_smoothing}: it must lie in 0 <= e < 1.")
+    if kind == "binary" and len(classes) != 2:
+        raise InputError(f"a binary task needs two classes, the data has {len(classes)}: use task=classification.")
+    return KINDS[kind](name, tuple(classes), label_smoothing, class_weights)
+
+
+def _classification(name: str, classes: tuple[str, ...], smoothing: float, weights: np.ndarray | None) -> Task:
+    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        per_example = losses.cross_entropy(outputs, labels, smoothing)
+        return losses.weighted_mean(per_example, None if weights is None else jnp.asarray(weights, outputs.dtype)[labels])
+
+    return Task(
+        name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, "accuracy"
+    )
+
+
+def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    """One output; the metrics are those of the two classes with logits (0, z)."""
+
+    def both(outputs: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+
+    return Task(
+        name,
+        "binary",
+        1,
+        classes,
+        lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels[:, None]).mean(),
+        lambda outputs, labels: metrics.classification(both(outputs), labels),
+        lambda outputs: metrics.softmax(both(outputs)),
+        "accuracy",
+    )
+
+
+def _multi_label(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    return Task(
+        name,
+        "multi_label",
+        len(classes),
+        classes,
+        lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels).mean(),
+        metrics.multi_label,
+        metrics.sigmoid,
+        "f1_macro",
+    )
+
+
+def _regression(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    return Task(
+        name,
+        "regression",
+        len(classes),
+        classes,
+        lambda outputs, labels: losses.squared_error(outputs, _column(labels)).mean(),
+        lambda outputs, labels: metrics.regression(outputs, _column(labels)),
+        lambda outputs: outputs,
+        "r2",
+    )
+
+
+def _column(labels):
+    """(N,) -> (N, 1): one target may be stored flat."""
+    return labels[:, None] if labels.ndim == 1 else labels
+
+
+KINDS = {"classification": _classification, "binary": _binary, "multi_label": _multi_label, "regression": _regression}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric such as `val/loss` is an error, by its last name."""
+    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse"}

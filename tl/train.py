@@ -1,0 +1,336 @@
+"""One training run, from an experiment to a folder: the only loop there is, and it names no method."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from tl import config as configs
+from tl import mesh as meshes
+from tl import optim
+from tl.checkpoint import Checkpoints
+from tl.data import streams as data_streams
+from tl.data.base import Dataset
+from tl.errors import InputError
+from tl.evaluators.collect import Collected, collect
+from tl.methods.base import Method
+from tl.net import Net
+from tl.preprocess import Preprocess
+from tl.report.console import Progress
+from tl.report.log import Log
+from tl.step import State, create, fresh, make_step
+from tl.tasks import Task, lower_is_better
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that `build` makes of a config. `weights` are the flat leaves that were loaded for `modules`."""
+
+    config: ConfigDict
+    tasks: Mapping[str, Task]
+    method: Method
+    modules: Mapping[str, Any]
+    preprocess: Mapping[str, Preprocess]
+    weights: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # shapes of all leaves -> the leaves that are loaded
+    streams: Mapping[str, Any]
+    evals: Mapping[str, Iterable[Mapping[str, Any]]]  # "val", "test", ...
+    dataset: Dataset
+    mesh: jax.sharding.Mesh
+    steps: int
+    steps_per_epoch: int
+    eval_every: int
+    meta: Mapping[str, str]  # what the weights file says of itself
+
+
+class Stopped(Exception):
+    """The run was interrupted; its state is saved."""
+
+
+class Diverged(Exception):
+    """A scalar is no longer finite."""
+
+
+@dataclasses.dataclass
+class Run:
+    """A run at work: what the loop hands around."""
+
+    experiment: Experiment
+    state: State
+    predict: Callable[[State, Mapping[str, jax.Array]], Mapping[str, jax.Array]]
+    log: Log
+    checkpoints: Checkpoints
+    progress: Progress
+
+    def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
+        """{"val/accuracy": ...} and what was collected, for each evaluation set in `names`."""
+        values, collected = {}, {}
+        for name in names:
+            batches = self.experiment.evals[name]
+            table = collected[name] = collect(partial(self.predict, self.state), batches)
+            for task in self.experiment.tasks.values() if table else ():
+                prefix = name if len(self.experiment.tasks) == 1 else f"{name}/{task.name}"
+                metrics = task.metrics(table[f"outputs/{task.name}"], table[task.name])
+                values |= {f"{prefix}/{metric}": value for metric, value in metrics.items()}
+        return values, collected
+
+
+def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> tuple[Run, optim.Optimizer]:
+    """Build the state, or restore the latest one in `folder`."""
+    config, mesh = experiment.config, experiment.mesh
+    progress = Progress(experiment.steps, 0, experiment.steps_per_epoch, str(folder), quiet=quiet)
+    state, optimizer = init(experiment)
+    claim(folder, config)  # only now: nothing is written for a config that cannot run
+    checkpoints = Checkpoints(folder / "checkpoints")
+    resume = checkpoints.latest
+    if resume is not None:
+        state = checkpoints.restore(state, resume)
+        progress.message(f"resumed from step {resume}")
+    log = Log(folder, resume_step=resume, write=jax.process_index() == 0)
+    bind = binder(experiment, lambda path: False)
+    predict = jax.jit(
+        lambda variables, memory, batch: experiment.method.predict(
+            bind(variables["params"], variables["stats"]), batch, memory
+        )
+    )
+    return Run(
+        experiment, state, lambda s, batch: predict(s.variables, s.memory, batch), log, checkpoints, progress
+    ), optimizer
+
+
+def check_folder(folder: pathlib.Path, config: ConfigDict) -> None:
+    """InputError where `folder` holds another config's run or cannot be written to."""
+    held = folder / "config.json"
+    if held.is_file() and held.read_text() != configs.to_json(config):
+        differs = configs.difference(configs.from_json(held.read_text()), config)
+        raise InputError(
+            f"{folder} holds a run of another config (it differs in {', '.join(differs)}): "
+            "give another --workdir, or remove the folder."
+        )
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"the workdir {folder} cannot be written to ({existing} is in the way): give another --workdir.")
+
+
+def claim(folder: pathlib.Path, config: ConfigDict) -> None:
+    """Make `folder` this config's run."""
+    check_folder(folder, config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            (folder / "config.json").write_text(configs.to_json(config))
+    except OSError as error:
+        raise InputError(f"the workdir {folder} cannot be written to ({error.strerror}): give another --workdir.") from error
+
+
+def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
+    """Weights in place, the rest initialised, every leaf in a group, optimiser and memory fresh: step 0."""
+    config, method, mesh = experiment.config, experiment.method, experiment.mesh
+    bind = binder(experiment, lambda path: False)
+    batch = next(iter(data_streams.batches(experiment.streams, mesh, 0)))
+    create_all = partial(create, bind, method, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
+    shapes = jax.eval_shape(create_all)
+    optimizer = make_optimizer(experiment, shapes["params"])
+    variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
+    variables = jax.device_put(variables, meshes.replicated(mesh))
+    net = bind(variables["params"], variables["stats"])
+    memory = method.memory(net, experiment.evals)
+    opt = jax.jit(optimizer.init, out_shardings=meshes.replicated(mesh))(variables["params"])
+    state = State(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables["stats"],
+        opt,
+        memory,
+        variables if config.ema else {},
+    )
+    # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
+    return jax.device_put(jax.tree.map(jnp.copy, state), meshes.replicated(mesh)), optimizer
+
+
+def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
+    return lambda params, stats, **kw: Net(
+        experiment.modules,
+        tuple(experiment.tasks),
+        experiment.preprocess,
+        params,
+        stats,
+        own_stats=own_stats,
+        **kw,
+    )
+
+
+def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
+    config = experiment.config
+    schedule = optim.make_schedule(**{"steps": experiment.steps, **config.schedule.to_dict()})
+    fixed = [(f"{name}/", None) for name, part in experiment.method.parts.items() if not part.trained]
+    groups = [*fixed, *config.groups]
+    return optim.make(params, groups, schedule, **config.optim.to_dict())
+
+
+def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable[[str], bool]:
+    """Where batch norm uses and updates the batch's statistics: by default (`auto`) where its weights move.
+
+    Frozen weights on moving statistics are the classic mistake of fine-tuning: the features change under the head.
+    """
+    if frozen_stats not in ("auto", "all", "none"):
+        raise InputError(f"config.frozen_stats is '{frozen_stats}': it must be auto, all or none.")
+    moving = {path.rsplit("/", 1)[0] for path in optimizer.labels if optimizer.moves(path)}
+    return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
+
+
+def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> tuple[Run, optim.Optimizer, dict]:
+    """Train to the last step, or until early stopping; the latest and the best state stand in `folder/checkpoints`."""
+    config, mesh, total = experiment.config, experiment.mesh, experiment.steps
+    work, optimizer = start(experiment, folder, quiet=quiet)
+    bind = binder(experiment, statistics_policy(optimizer, config.frozen_stats))
+    step_fn = jax.jit(
+        make_step(
+            bind,
+            experiment.method,
+            optimizer,
+            steps=total,
+            seed=config.seed,
+            accumulate=config.accumulate,
+            ema=config.ema,
+        ),
+        donate_argnums=0,
+        out_shardings=meshes.replicated(mesh),
+    )
+    begin = int(work.state.step)
+    patience = Patience(config.select, config.patience, work.log.rows())
+    clock = Clock(config.batch_size)
+    pending: list[tuple[int, dict[str, jax.Array]]] = []
+    batches = iter(data_streams.batches(experiment.streams, mesh, begin)) if begin < total else iter(())
+    with work.progress, Interrupts() as interrupts:
+        for step in range(begin + 1, total + 1):
+            if patience.over:
+                break
+            work.state, scalars = step_fn(work.state, next(batches))
+            pending.append((step, scalars))
+            last = step == total
+            evaluates = last or step % experiment.eval_every == 0
+            saves = last or step % config.save_every == 0 or interrupts.stop
+            if evaluates or saves or step % config.log_every == 0:
+                # While the newest step runs the one before is read; at an evaluation or a save all must be known good.
+                record(work, pending, keep=0 if evaluates or saves else 1, clock=clock)
+            clock.tick(scalars)
+            score, improved = None, False
+            if evaluates:
+                values, _ = work.evaluate([name for name in experiment.evals if name != "test"])
+                work.log.row(step, values)
+                work.progress.update(step, values, clock.rate)
+                score, improved = patience.see(values), patience.improved
+            if saves or improved or patience.over:
+                work.checkpoints.save(step, work.state, score)
+            if evaluates or saves:
+                clock.resume()
+            if interrupts.stop and not last:
+                work.checkpoints.wait()
+                raise Stopped(f"stopped at step {step} of {total}, saved: run the same command again to go on.")
+    work.checkpoints.wait()
+    return work, optimizer, {"time/images_per_s": clock.rate}
+
+
+def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: int, clock: Clock) -> None:
+    """Fetch and log the scalars of finished steps; a number that is not finite ends the run at its step."""
+    ready = pending[: len(pending) - keep]
+    del pending[: len(ready)]
+    for step, scalars in ready:
+        values = {f"train/{name}": float(value) for name, value in jax.device_get(scalars).items()}
+        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        if bad:
+            work.checkpoints.wait()
+            kept = work.checkpoints.latest
+            where = "no checkpoint was written yet" if kept is None else f"the checkpoint of step {kept} is kept"
+            raise Diverged(f"{bad} is {values[bad]} at step {step}: {where}; lower schedule.lr or set optim.clip.")
+        if step % work.experiment.config.log_every == 0 or step == work.experiment.steps:
+            work.log.row(step, values)
+            work.progress.update(step, values, clock.rate)
+
+
+class Patience:
+    """Which evaluation is the best, from the rows of metrics.jsonl alone, and whether it is time to stop."""
+
+    def __init__(self, metric: str, patience: int, rows: list[dict[str, Any]]) -> None:
+        self.metric, self.patience = metric, patience
+        self.best, self.since, self.improved = -math.inf, 0, False
+        for row in rows:
+            if metric in row:
+                self.see(row)
+        self.improved = False
+
+    @property
+    def over(self) -> bool:
+        return bool(self.patience) and self.since >= self.patience
+
+    def see(self, values: Mapping[str, Any]) -> float | None:
+        """The evaluation's score, higher is better; None where nothing is selected on."""
+        self.improved = False
+        if not self.metric:
+            return None
+        if self.metric not in values:
+            raise InputError(f"config.select is '{self.metric}', but an evaluation gives: {', '.join(sorted(values))}.")
+        score = float(values[self.metric]) * (-1 if lower_is_better(self.metric) else 1)
+        if math.isnan(score):
+            score = -math.inf
+        self.improved = score > self.best
+        self.best, self.since = max(score, self.best), 0 if self.improved else self.since + 1
+        return score
+
+
+class Clock:
+    """Images per second of training alone: evaluations and the first, compiling step do not count."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.images, self.seconds = batch_size, 0, 0.0
+        self.since: float | None = None
+
+    def tick(self, scalars: Any) -> None:
+        """A step has been handed to the device."""
+        if self.since is None:
+            jax.block_until_ready(scalars)
+        else:
+            self.images += self.batch_size
+            self.seconds += time.perf_counter() - self.since
+        self.resume()
+
+    def resume(self) -> None:
+        """Start counting again behind something that is not training."""
+        self.since = time.perf_counter()
+
+    @property
+    def rate(self) -> float:
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class Interrupts:
+    """The first Ctrl-C or SIGTERM asks for a save and a stop at the end of the step; the second ends at once."""
+
+    def __enter__(self) -> Interrupts:
+        self.stop, self._old = False, {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._handle)
+            except ValueError:  # not in the main thread: the caller handles its signals
+                break
+        return self
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.stop = True
+        for which, handler in self._old.items():
+            signal.signal(which, handler)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
