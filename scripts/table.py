@@ -2,8 +2,8 @@
 
     python scripts/table.py configs/tables/demo.py [--full] [--list] [--cells-only | --no-run]
 
-Finished cells go to docs/results/NAME.cells.jsonl, to be committed: a cell whose config stands there is never run
-again, on no machine. From them come docs/results/NAME.json and, of all tables together, docs/results.md.
+Finished cells go to docs/results/NAME.cells.jsonl, to be committed: a cell whose config stands there is never
+run again, on no machine. From them come docs/results/NAME.json and, of all tables together, docs/results.md.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def read_table(path: pathlib.Path, *, full: bool) -> dict[str, Any]:
 
 
 def write_page(root: pathlib.Path) -> pathlib.Path:
-    """Make docs/results.md anew from every docs/results/NAME.json, with titles and notes from configs/tables/NAME.py."""
+    """Make docs/results.md of every docs/results/NAME.json; titles and notes are in configs/tables/."""
     sections = []
     for path in sorted((root / "docs" / "results").glob("*.json")):
         config = root / "configs" / "tables" / f"{path.stem}.py"
@@ -131,8 +131,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _cost(table: Mapping[str, Any], cells: Sequence[results.Cell], todo: Sequence[results.Cell]) -> str:
     seconds = table["seconds_per_cell"]
     return (
-        f"{table.get('title') or table['name']}: {len(cells)} cells, {len(cells) - len(todo)} stand, {len(todo)} to run"
-        f" x about {seconds:g} s = {duration(len(todo) * seconds)}"
+        f"{table.get('title') or table['name']}: {len(cells)} cells, {len(cells) - len(todo)} stand, "
+        f"{len(todo)} to run x about {seconds:g} s = {duration(len(todo) * seconds)}"
     )
 
 

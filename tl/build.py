@@ -149,15 +149,13 @@ def make_preprocess(config: ConfigDict, own: Preprocess | None) -> Preprocess:
 
 
 def training_transforms(config: ConfigDict, preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
-    """The config's transforms between what brings any image to the input size, unless they do that themselves."""
+    """The config's transforms; they act on the evaluation's crop unless one of them sets the size itself."""
     listed = [(name, dict(arguments)) for name, arguments in config.train_transforms]
-    sized = ("random_resized_crop", "random_crop")
     for name, arguments in listed:
-        if name in sized:
+        if name in ("random_resized_crop", "random_crop", "resize"):
             arguments.setdefault("size", preprocess.size)
-    crops = any(name in sized for name, _ in listed)
-    evaluation = transforms.evaluation(preprocess)
-    return listed if listed and listed[0][0] == "random_resized_crop" else [*(evaluation[:1] if crops else evaluation), *listed]
+    sized = any(name in ("random_resized_crop", "resize") for name, _ in listed)
+    return listed if sized else [*transforms.evaluation(preprocess), *listed]
 
 
 def check_batch(config: ConfigDict) -> jax.sharding.Mesh:

@@ -20,13 +20,13 @@ def get_config(full: bool) -> dict:
                 "method": name,
                 "setting": setting,
                 "config": f"{path}:model=resnet20_cifar,data=digits",
-                "overrides": {"data.per_class": 5},
+                "overrides": {"labels_per_class": 5},
             }
             for name, path in ways.items()
         ],
         "notes": (
             "ResNet-20 pretrained on 62 characters rendered from matplotlib's fonts (0-9 are among them, no "
-            "handwriting is), tested on 900 handwritten digits. The seed moves the labels drawn, the new weights "
-            "and the order of the images."
+            "handwriting is), tested on 900 handwritten digits. The seed moves the labels drawn, the new "
+            "weights and the order of the images."
         ),
     }

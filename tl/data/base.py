@@ -29,11 +29,11 @@ class Split:
     def take(self, indices: np.ndarray | Sequence[int]) -> Split:
         """The images at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        load = self.load
+        load, names = self.load, self.names
         return Split(
             load=lambda i: load(int(indices[i])),
             labels={task: values[indices] for task, values in self.labels.items()},
-            names=[self.names[i] for i in indices],
+            names=[names[int(i)] for i in indices],
             in_memory=self.in_memory,
         )
 

@@ -1,5 +1,4 @@
-"""Two data sets that need no download: scikit-learn's handwritten digits and characters drawn from
-matplotlib's fonts."""
+"""Data without a download: scikit-learn's handwritten digits, and characters in matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -46,8 +45,7 @@ PER_CLASS = {"train": 300, "val": 20, "test": 60}
 
 
 def digits(argument: str, task: str) -> Dataset:
-    """UCI's handwritten digits (Alpaydin and Kaynak 1998) as scikit-learn bundles them: 1,797 images of 8x8,
-    10 classes.
+    """UCI's handwritten digits (Alpaydin and Kaynak 1998) from scikit-learn: 1,797 images of 8x8, 10 classes.
 
     The ink counts 0..16 are scaled to 0..255. The test split is always the same stratified 900 images.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import os
@@ -53,45 +54,51 @@ def tar(argument: str, task: str) -> Dataset:
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
-    except tarfile.ReadError as error:
+    except tarfile.TarError as error:
         raise InputError(
-            f"'{path}' is no plain tar file: a compressed one has no random access, so decompress it to .tar or "
-            f"unpack it and use folder:DIR."
+            f"'{path}' is no whole, plain tar file ({error}): a compressed one has no random access, so "
+            f"decompress it to .tar, or unpack it and use folder:DIR."
         ) from error
     prefix = inside.strip("/") + "/" if inside else ""
-    members = [m for m in members if _clean(m.name).startswith(prefix)]
-    descriptor = os.open(path, os.O_RDONLY)
+    named = {_clean(m.name)[len(prefix) :]: m for m in members if _clean(m.name).startswith(prefix)}
+    whole = _TarFile(path)
+    readers = {
+        name: functools.partial(whole.read, m.offset_data, m.size) for name, m in named.items() if m.isfile()
+    }
+    identity = [(name, m.size, m.mtime) for name, m in named.items()]
+    return build(readers, {name for name, m in named.items() if m.isdir()}, argument, identity)
 
-    def reader(member: tarfile.TarInfo) -> Callable[[], bytes]:
-        # pread takes its own offset, so that threads share one descriptor
-        return lambda: os.pread(descriptor, member.size, member.offset_data)
 
-    readers = {_clean(m.name)[len(prefix) :]: reader(m) for m in members if m.isfile()}
-    folders = {_clean(m.name)[len(prefix) :] for m in members if m.isdir()} - {""}
-    identity = [(m.name, m.size, m.mtime) for m in members]
-    try:
-        dataset = build(readers, folders, argument, identity)
-    except InputError:
-        os.close(descriptor)
-        raise
-    weakref.finalize(reader, os.close, descriptor)
-    return dataset
+class _TarFile:
+    """One open file for all members and threads; closed when the last function that reads from it is gone."""
+
+    def __init__(self, path: pathlib.Path):
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(
+            self._descriptor, size, offset
+        )  # has no position of its own that threads could disturb
 
 
 def _clean(name: str) -> str:
     return name.removeprefix("./").rstrip("/")
 
 
+def _hidden(path: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
+
+
 def build(files: Files, folders: set[str], source: str, identity: Sequence[object]) -> Dataset:
-    """Splits from paths. Classes are the sorted names of the class folders; files below one in deeper folders
-    are its own.
+    """Splits from paths. Classes are the sorted names of the class folders, with all files below each.
 
     A single folder around everything is looked through. Hidden files and files without a picture's extension
     are left out. With a file `labels.csv` (columns `file`, maybe `split`, then one a label) the labels come
     from it instead.
     """
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()
-    visible = {path for path in files if not any(part.startswith(".") for part in path.split("/"))}
+    visible = {path for path in files if not _hidden(path)}
     pictures = sorted(path for path in visible if path.lower().endswith(images.EXTENSIONS))
     if not pictures:
         raise InputError(f"'{source}' holds no images ({', '.join(e[1:] for e in images.EXTENSIONS)}).")
@@ -101,7 +108,7 @@ def build(files: Files, folders: set[str], source: str, identity: Sequence[objec
         base = tables[0].removesuffix(LABELS)
         parts, classes = _from_table(files[tables[0]](), base, files, source)
     else:
-        folders = {f[len(top) :] for f in folders if f.startswith(top)}
+        folders = {f[len(top) :] for f in folders if f.startswith(top) and not _hidden(f)}
         parts, classes = _from_folders([p[len(top) :] for p in pictures], folders, source)
         parts = {name: [(top + path, label) for path, label in rows] for name, rows in parts.items()}
     return Dataset({name: _split(rows, files) for name, rows in parts.items()}, classes, digest)
@@ -155,8 +162,7 @@ def _counts(path: str, split_layout: bool) -> bool:
 
 
 def _refuse_domains(paths: Sequence[Sequence[str]], source: str) -> None:
-    """DOMAIN/CLASS/file would be read as classes named by domain: it looks like class folders of several
-    folders each."""
+    """DOMAIN/CLASS/file would be read as one class a domain: folders that hold only folders."""
     below: dict[str, set[str]] = {}
     for parts in paths:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")

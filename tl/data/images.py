@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,6 +16,10 @@ MOST_PIXELS = 200_000_000
 # Pillow only warns of a picture that would fill the memory, and warns in whatever thread is loading; `decode`
 # refuses it instead, from the size in its header.
 Image.MAX_IMAGE_PIXELS = None
+
+# Its other warnings are of metadata that it could not read, while the pixels are whole. They are silenced
+# once, here: `warnings.catch_warnings` around each picture is not safe in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def decode(data: bytes, name: str) -> np.ndarray:

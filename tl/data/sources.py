@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl.data import arrays, embedded, labels, splits
+from tl.data import arrays, embedded, folders, labels, splits, tfds
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 
@@ -18,6 +18,9 @@ READERS = {
     "digits": embedded.digits,
     "glyphs": embedded.glyphs,
     "npz": arrays.npz,
+    "folder": folders.folder,
+    "tar": folders.tar,
+    "tfds": tfds.tfds,
 }
 
 
@@ -86,8 +89,7 @@ def open_source(
 def _check_trained(
     parts: Mapping[str, Split], task: str, names: tuple[str, ...], occurring: set[int], source: str
 ) -> None:
-    """A class that cannot be learnt is an error; with `classes` given, classes that occur nowhere are not
-    meant."""
+    """A class that cannot be learnt is an error; with `classes` given, only if it occurs in val or test."""
     missing = sorted(occurring - set(np.unique(parts["train"].labels[task]).tolist()))
     if missing:
         listed = ", ".join(f"'{names[c]}'" for c in missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -98,8 +100,7 @@ def _check_trained(
 
 
 def _without_broken(split: Split) -> Split:
-    """The images that decode: they are all decoded, since a file can be whole at its head and cut off
-    behind."""
+    """The images that decode. Every file is decoded in full: one can be whole at its head, yet cut off."""
 
     def whole(i: int) -> bool:
         try:

@@ -41,8 +41,7 @@ def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) ->
 
 
 def kfold(labels: np.ndarray, fold: int, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Ascending positions of part `fold` of `k` parts, which are disjoint, cover all rows and share out every
-    class."""
+    """Ascending positions of part `fold` of `k` disjoint parts, each with its share of every class."""
     if not (2 <= k <= len(labels) and 0 <= fold < k):
         raise InputError(
             f"fold=({fold}, {k}) must be (i, k) with 2 <= k <= {len(labels)} training images and 0 <= i < k."
@@ -53,8 +52,7 @@ def kfold(labels: np.ndarray, fold: int, k: int, rng: np.random.Generator) -> np
 
 
 def first_per_class(labels: np.ndarray, per_class: int, seed: int, classes: Sequence[str]) -> np.ndarray:
-    """Ascending positions of `per_class` rows of every class. With the same seed, a smaller number gives a
-    subset."""
+    """Ascending positions of `per_class` rows of every class; with one seed, fewer are a subset of more."""
     picked = []
     for c in np.unique(labels):
         rows = np.flatnonzero(labels == c)
@@ -75,8 +73,7 @@ def arrange(
     val_fraction: float,
     fold: tuple[int, int] | None,
 ) -> dict[str, Split]:
-    """The splits train, val and test from those a source has; `strata` are the (N,) labels each keeps its
-    shares of.
+    """The splits train, val and test from those a source has, with equal shares of the (N,) labels `strata`.
 
     No test split: val becomes test. Only one split: test is 20 % of it, always the same images, so that
     weights from one seed can be evaluated in a run with another. No val split left: `val_fraction` of train,
@@ -90,7 +87,7 @@ def arrange(
         parts["test"], strata["test"] = parts.pop("val"), strata.pop("val")
     if "test" not in parts:
         _cut(parts, strata, "test", stratified(strata["train"], TEST_FRACTION, np.random.default_rng(0)))
-    if fold is not None:
+    if fold:
         if "val" in parts:
             parts["train"] = concatenate(parts["train"], parts.pop("val"))
             strata["train"] = np.concatenate([strata["train"], strata.pop("val")])
@@ -111,8 +108,7 @@ def _cut(parts: dict[str, Split], strata: dict[str, np.ndarray], name: str, chos
 
 
 def class_weights(labels: np.ndarray, n: int) -> np.ndarray:
-    """Balanced weights (n,) float32: N / (k * count), k = number of classes that occur; 0 where a class does
-    not.
+    """Balanced weights (n,) float32: N / (k * count) for the k classes that occur, 0 for the others.
 
     King and Zeng 2001; the mean over the N images is 1.
     """

@@ -78,8 +78,7 @@ def random_resized_crop(
 def random_crop(
     image: np.ndarray, rng: np.random.Generator, size: int, pad: int = 4, fill: int = 0
 ) -> np.ndarray:
-    """A random `size` x `size` window of the image padded by `pad` pixels of `fill` on each side (He et al.
-    2015)."""
+    """A random `size` x `size` window of the image with `pad` pixels of `fill` around it (He et al. 2015)."""
     image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), constant_values=fill)
     room = [n - size for n in image.shape[:2]]
     if min(room) < 0:

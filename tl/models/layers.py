@@ -137,8 +137,9 @@ class GroupNorm(nn.Module):
 
         def group_mean(values: jax.Array) -> jax.Array:
             """(N, H, W, C) -> (N, 1, 1, C); space first, so that the large map is never reshaped."""
-            by_group = jnp.mean(values, (1, 2)).reshape(n, self.groups, -1).mean(-1)
-            return jnp.repeat(by_group, channels // self.groups, axis=1).reshape(n, 1, 1, channels)
+            by_channel = jnp.mean(values, (1, 2)).reshape(n, self.groups, -1)
+            by_group = jnp.mean(by_channel, -1, keepdims=True)
+            return jnp.broadcast_to(by_group, by_channel.shape).reshape(n, 1, 1, channels)
 
         values = x.astype(wide(x.dtype))
         values -= group_mean(values)

@@ -2,8 +2,8 @@
 
 A family's `names(**arguments)` returns a list of rows (pattern, target, transform). Every source tensor must
 match exactly one pattern in full. `target` says where the leaf lies in a flat tree ("params/backbone/...",
-"stats/backbone/...", "params/head/..."): it is expanded as by `re.Match.expand`, or is a function of the match
-where numbers change, or None for a tensor that is knowingly dropped.
+"stats/backbone/...", "params/head/..."): it is expanded as by `re.Match.expand`, or is a function of the
+match where numbers change, or None for a tensor that is knowingly dropped.
 """
 
 from __future__ import annotations

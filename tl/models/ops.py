@@ -37,8 +37,9 @@ def hidden_one(parameter: jax.Array) -> jax.Array | None:
     if jax.default_backend() != "cpu":
         return None
     value = lax.stop_gradient(parameter.reshape(-1)[0])
-    # 0 * value alone is NaN for an infinite value; the fence must not spread it over the whole map.
-    return jnp.exp(jnp.where(jnp.isfinite(value), value * 0, jnp.zeros_like(value)))
+    # 0 * value alone is NaN for an infinite value, which the fence would spread over the whole map. Not exp(0 * value)
+    # either: XLA turns a division by exp(a) into a product with exp(-a), and a product is cheap enough to be copied.
+    return jnp.where(jnp.isfinite(value), value * 0, jnp.zeros_like(value)) + 1
 
 
 @jax.custom_jvp
@@ -129,7 +130,7 @@ def global_pool(x: jax.Array) -> jax.Array:
 
 
 def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
-    """(N, H, W, C) -> (N, s, s, C) for s = `size`: means over torch's bins, i H // s up to ceil((i+1) H / s)."""
+    """(N, H, W, C) -> (N, s, s, C) for s = `size`: means over torch's overlapping bins."""
     if x.shape[1:3] == (size, size):
         return x
     rows, columns = (jnp.asarray(_bins(length, size), x.dtype) for length in x.shape[1:3])
@@ -137,7 +138,7 @@ def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
 
 
 def _bins(length: int, size: int) -> np.ndarray:
-    """(size, length) weights, each row the mean over its bin."""
+    """(size, length) weights: row i is the mean over pixels floor(i l / s) up to ceil((i + 1) l / s)."""
     weights = np.zeros((size, length))
     for i in range(size):
         first, last = i * length // size, -(-(i + 1) * length // size)

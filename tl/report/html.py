@@ -30,7 +30,7 @@ def write_run(
     classes: Sequence[str] = (),
     probabilities: np.ndarray | None = None,
     labels: np.ndarray | None = None,
-    examples: Sequence[tuple[np.ndarray, str, Any, Any, float]] = (),
+    examples: Sequence[tuple[np.ndarray, str, Any, Any, float | None]] = (),
     batch_image: np.ndarray | None = None,
     params_table: Sequence[Mapping[str, Any]] = (),
     kind: str = "classification",
@@ -49,6 +49,8 @@ def write_run(
     params_table: one mapping of column to value for each group. confusion: (C, C) counts, rows true.
     class_report: column -> (C,), as precision, recall, f1, support. command, predict: how to do it again.
     """
+    results = sections.results(summary)
+    streams = dict.fromkeys(stream for values in results.values() for stream in values)
     return _write(
         folder,
         "run.html.j2",
@@ -56,7 +58,8 @@ def write_run(
         kind=kind,
         summary=dict(summary),
         headlines=sections.headlines(summary),
-        results=sections.results(summary),
+        results=results,
+        streams=sorted(streams, key=lambda name: ("test" not in name, name)),
         figures=sections.run_curves(rows),
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
@@ -91,7 +94,8 @@ def write_set(
     configs: variant -> config, of which the keys that differ are shown.
     """
     variants = list(dict.fromkeys(row[0] for row in rows))
-    metrics = list(dict.fromkeys(row[1] for row in rows))
+    every = list(dict.fromkeys(row[1] for row in rows))
+    metrics = sections.leading(every)
     cells = {(variant, metric): (mean, std, n) for variant, metric, mean, std, n in rows}
     differing = sections.differences(configs or {})
     return _write(
@@ -99,6 +103,9 @@ def write_set(
         "set.html.j2",
         title=title,
         metrics=metrics,
+        others=[
+            (metric, [cells.get((v, metric)) for v in variants]) for metric in every if metric not in metrics
+        ],
         leaderboard=[sections.standing(variant, metrics, variants, cells) for variant in variants],
         figures=sections.set_curves(curves),
         runs=[

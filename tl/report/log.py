@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,14 +73,18 @@ class Log:
         self.close()
 
     def _tensorboard(self) -> Any:
-        """The event writer, made at the first row: its import takes a second, and opening a log must not."""
+        """The event writer, made at the first row, as its import takes a second."""
         if self._board is None:
             import tensorboardX
 
             # It says once per value that a NaN is a NaN; the loop says it once, by name.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             first = 0 if self._resume_step is None else self._resume_step + 1
-            self._board = tensorboardX.SummaryWriter(str(self._folder / "tb"), purge_step=first)
+            # Its file names count seconds: a run taken up again within one would overwrite the old file.
+            suffix = f".{time.time_ns()}"
+            self._board = tensorboardX.SummaryWriter(
+                str(self._folder / "tb"), purge_step=first, filename_suffix=suffix
+            )
         return self._board
 
 

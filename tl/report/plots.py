@@ -138,7 +138,9 @@ def _svg(
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         # Names in scripts that matplotlib's font lacks are drawn by the reader's browser.
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=size, layout="constrained")
+        # Margins in inches: a layout engine would draw every figure twice.
+        figure = Figure(figsize=size)
+        figure.subplots_adjust(0.62 / size[0], 0.5 / size[1], 1 - 0.1 / size[0], 1 - 0.3 / size[1])
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         draw(axes)

@@ -1,4 +1,4 @@
-"""Tables of results: a grid of cells, each run once and kept for good, and the pages made from what is kept."""
+"""Tables of results: a grid of cells, each run once and kept, and the pages made from what is kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CELL = {"method", "setting", "config", "overrides"}
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a table: a config with its overrides and one seed. `sha` is the digest of the resolved config."""
+    """One run of a table: a config, its overrides and one seed. `sha` is the resolved config's digest."""
 
     method: str
     setting: str
@@ -62,7 +62,7 @@ def check(table: Mapping[str, Any], stem: str) -> None:
 def expand(
     table: Mapping[str, Any], load: Callable[[str, Mapping[str, Any]], Any], digest: Callable[[Any], str]
 ) -> list[Cell]:
-    """All cells of a table, every seed of a row behind the other; loads each config, so a bad one fails here."""
+    """All cells of a table, a row's seeds behind one another; loads each config, so a bad one fails here."""
     cells = []
     for entry in table["cells"]:
         for seed in table["seeds"]:
@@ -133,9 +133,9 @@ def aggregate(
 ) -> list[dict[str, Any]]:
     """Rows {method, setting, metric, mean, std, n, seconds, command, commit} of the cells that stand.
 
-    `std` is the sample standard deviation (ddof=1), 0 for n = 1; `seconds` is the sum over the n runs; `command`
-    makes the first of them. Records made before a metric was asked for do not count for that metric.
-    When two configs share method and setting (a grid and its larger form), the first in `cells` that stands is taken.
+    `std` is the sample standard deviation (ddof=1), 0 for n = 1; `seconds` are those of all n runs,
+    `command` runs the first of them. Records made before a metric was asked for do not count for it.
+    Where two configs share method and setting (a grid and its larger form), the first that stands wins.
     """
     stands = kept(records)
     groups: dict[tuple[str, str], dict[str, list[Cell]]] = {}
@@ -175,7 +175,7 @@ def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def section(name: str, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], line: str) -> str:
-    """The markdown of one table: methods and settings down, metrics across; `line` is the command that fills it.
+    """The markdown of one table: methods and settings down, metrics across; `line` is the command.
 
     about: the table's config; its `columns` ({metric: heading}), `title` and `notes` are used where given.
     """
@@ -188,7 +188,7 @@ def section(name: str, rows: Sequence[Mapping[str, Any]], about: Mapping[str, An
         figures = [spread(row["mean"], row["std"], row["n"]) if row else "" for row in found]
         took = max(row["seconds"] for row in found if row)  # metrics of the same runs: their time counts once
         seconds += took
-        commits = dict.fromkeys(row["commit"] for row in found if row)
+        commits = dict.fromkeys(commit for row in found if row for commit in row["commit"].split(", "))
         lines.append([method, setting, *figures, f"{took:,.0f}", ", ".join(filter(None, commits)) or "-"])
     text = f"## {about.get('title') or name}\n\n```sh\n{line}\n```\n\n"
     text += (
@@ -206,7 +206,7 @@ def page(sections: Iterable[str]) -> str:
     head = (
         "# Results\n\n"
         "Made by `scripts/table.py` from the finished cells in `docs/results/`; not written by hand. "
-        "Figures are mean ± sample standard deviation over seeds (number of runs); seconds are the sum over them.\n"
+        "Figures are mean ± sample standard deviation over seeds (number of runs); seconds are their sum.\n"
     )
     return "\n".join([head, *sections])
 

@@ -16,6 +16,7 @@ from tl.report.table import number
 
 MOST_EXAMPLES = 48
 TABLE_CLASSES = 32  # more classes make the confusion matrix a picture
+_NO_STREAMS = ("time", "params", "version", "train")
 _LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
 
 
@@ -60,13 +61,23 @@ def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def results(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{metric: {stream: value}} of the evaluations in a flat summary."""
+    """{metric: {stream: value}} of the evaluations (`STREAM/metric`) in a flat summary."""
     table: dict[str, dict[str, Any]] = {}
     for key, value in summary.items():
-        stream, _, metric = key.partition("/")
-        if stream in ("val", "test") and isinstance(value, int | float | np.number):
+        stream, _, metric = key.rpartition("/")
+        if stream and stream not in _NO_STREAMS and isinstance(value, int | float | np.number):
             table.setdefault(metric, {})[stream] = value
     return table
+
+
+def leading(metrics: Sequence[str]) -> list[str]:
+    """The metrics that rank a set: on test, else on val, else all; that of `main_metric` comes first."""
+    for prefix in ("test/", "val/"):
+        chosen = [metric for metric in metrics if metric.startswith(prefix)]
+        if chosen:
+            first = main_metric(dict.fromkeys(chosen), (prefix,))
+            return [first, *(metric for metric in chosen if metric != first)]
+    return list(metrics)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> plots.Run:

@@ -39,7 +39,7 @@ class Loaded:
 
 def split_specs(spec: str) -> list[str]:
     """The specs of a soup or an ensemble: split at each `+` before a new spec (a path may hold a plus)."""
-    return re.split(rf"\+(?=(?:{'|'.join(fetch.KINDS)}))", spec)
+    return re.split(rf"\+(?={fetch.START})", spec)
 
 
 def metadata(

@@ -18,7 +18,8 @@ from absl import logging
 from tl.errors import InputError
 from tl.weights import known, readers
 
-KINDS = ("file:", "run:", "hf:", "https:", "http:", "bundled", "known", "none")
+# How a spec begins; a `+` in front of it joins it to another.
+START = r"(?:file:|run:|hf:|https?:|(?:bundled|known|none)(?:\+|$))"
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<filename>.+))?")
 _TIMEOUT = 20.0  # seconds without a byte
 _PROBE_TIMEOUT = 8.0  # seconds for the hub's first answer
@@ -57,8 +58,7 @@ def locate(spec: str, model: str = "") -> pathlib.Path:
     hint = f" (did you mean file:{spec}?)" if pathlib.Path(spec).exists() else ""
     raise InputError(
         f"unknown weights '{spec}'{hint}: give file:PATH, run:DIRECTORY, hf:ORG/NAME, "
-        "https://...#sha256=..., "
-        "bundled, known or none."
+        "https://...#sha256=..., bundled, known or none."
     )
 
 
@@ -109,33 +109,34 @@ def _hub(spec: str, rest: str) -> pathlib.Path:
         if constants.HF_HUB_OFFLINE:
             raise InputError(
                 f"the weights '{spec}' are not in the local cache ({constants.HF_HUB_CACHE}) and "
-                "HF_HUB_OFFLINE is set: "
-                "fetch them on a machine with a network, or give file:PATH."
+                "HF_HUB_OFFLINE is set: fetch them on a machine with a network, or give file:PATH."
             )
-        # One request without retries: the download itself would try for half a minute to reach a dead network.
+        # One request without retries: the download alone would try for half a minute to reach a dead network.
         hub.get_hf_file_metadata(hub.hf_hub_url(repo, filename, revision=revision), timeout=_PROBE_TIMEOUT)
         logging.info("fetching %s of %s from %s", filename, repo, constants.ENDPOINT)
         return pathlib.Path(hub.hf_hub_download(repo, filename, revision=revision))
     except InputError:
         raise
+    except errors.RepositoryNotFoundError as error:
+        problem = "no such repository, or no right to read it: check the name and HF_TOKEN"
+        raise InputError(f"the weights '{spec}': {problem}.") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(
+            f"the weights '{spec}': {repo} has no revision '{revision}': name another."
+        ) from error
+    except errors.HFValidationError as error:
+        raise InputError(f"the weights '{spec}': not a valid repository name ({_short(error)}).") from error
     # Any exception at all: network errors come from an HTTP library that changes with the client's versions.
     except Exception as error:
-        reason = f"cannot fetch it from {constants.ENDPOINT} ({type(error).__name__}: {_short(error)})"
-        remedy = "check the network and HF_ENDPOINT, or give file:PATH"
-        if isinstance(error, errors.RepositoryNotFoundError):
-            reason, remedy = "no such repository, or no right to read it", "check the name and HF_TOKEN"
-        elif isinstance(error, errors.RevisionNotFoundError):
-            reason, remedy = f"{repo} has no revision '{revision}'", "name another"
-        elif isinstance(error, errors.HFValidationError):
-            reason, remedy = f"not a valid repository name ({_short(error)})", "write hf:ORG/NAME"
-        elif isinstance(error, errors.EntryNotFoundError) and not isinstance(
-            error, errors.LocalEntryNotFoundError
-        ):
-            reason, remedy = (
-                f"{repo} has no file '{filename}'",
-                "name one behind a colon (hf:ORG/NAME:FILENAME)",
+        absent = isinstance(error, errors.EntryNotFoundError)
+        if absent and not isinstance(error, errors.LocalEntryNotFoundError):
+            problem = f"{repo} has no file '{filename}': name one (hf:ORG/NAME:FILENAME)"
+        else:
+            detail = f"{type(error).__name__}: {_short(error)}"
+            problem = (
+                f"cannot fetch it from {constants.ENDPOINT} ({detail}): check the network, or give file:PATH"
             )
-        raise InputError(f"the weights '{spec}': {reason}: {remedy}.") from error
+        raise InputError(f"the weights '{spec}': {problem}.") from error
 
 
 def _short(error: BaseException) -> str:
@@ -161,12 +162,12 @@ def _url(spec: str) -> pathlib.Path:
             "the file's)."
         )
     folder, name = cache_folder(), pathlib.PurePosixPath(parts.path).name or "weights"
-    # Kept under the whole digest, so that a file is found again whichever mirror it came from.
-    for path in sorted(folder.glob(f"{wanted}*-{name}")):
-        if readers.file_sha256(path).startswith(wanted):
-            return path
-        path.unlink()  # damaged since it was fetched
     try:
+        # Kept under the whole digest, so that a file is found again whichever mirror it came from.
+        for path in sorted(folder.glob(f"{wanted}*-{name}")):
+            if readers.file_sha256(path).startswith(wanted):
+                return path
+            path.unlink()  # damaged since it was fetched
         folder.mkdir(parents=True, exist_ok=True)
         return _download(url, wanted, folder, name)
     except (OSError, http.client.HTTPException, ValueError) as error:

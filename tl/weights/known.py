@@ -99,7 +99,7 @@ KNOWN: dict[str, Known] = {row.model: row for row in reversed(TABLE)}
 
 
 def default(model: str) -> Known:
-    """The row that the specs "" and "known" mean for this model; InputError with a way out if there is none."""
+    """The row that the specs "" and "known" mean for this model; InputError if there is none."""
     if model not in KNOWN:
         raise InputError(
             f"no pretrained weights are known for the model '{model}': give weights as file:PATH, "

@@ -82,8 +82,12 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-class _Unpickler(pickle.Unpickler):
-    """Allows the names below and nothing else; `storages` notes each storage that a tensor may point into."""
+class _Unpickler(pickle._Unpickler):
+    """Allows the names below and nothing else; `storages` notes what tensors point into.
+
+    The one written in Python: a damaged file can make the one in C reserve tens of gigabytes for its memo,
+    and the pickles are small (the numbers lie beside them).
+    """
 
     def __init__(self, file: BinaryIO, path: pathlib.Path):
         super().__init__(file, encoding="latin1")
@@ -105,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
                 pass
 
         self.allowed: dict[str, Any] = dict.fromkeys(_IGNORED, Ignored)
-        self.allowed |= {f"torch.{name}": lambda *_, d=dtype: d for name, dtype in _DTYPES.items()}
+        self.allowed |= {f"torch.{kind}": lambda *_, kind=kind: kind for kind in _DTYPES}
         self.allowed |= {
             "collections.OrderedDict": OrderedDict,
             "torch.Size": lambda sizes=(): tuple(sizes),
@@ -129,7 +133,7 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage":
             raise pickle.UnpicklingError(f"unknown persistent id '{kind}'")
         start = view[0][1] if view and view[0] is not None else 0
-        storage = _Storage(storage_type(), str(key), int(numel), int(start))
+        storage = _Storage(_DTYPES[storage_type()], str(key), int(numel), int(start))
         self.storages.setdefault(storage.key, storage)
         return storage
 

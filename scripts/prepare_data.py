@@ -1,0 +1,165 @@
+"""Prepare data sets as array_record, the format that `data=tfds:NAME@DIR` reads.
+
+python scripts/prepare_data.py folder photos --name photos --out data     class folders ->
+data/photos/1.0.0 python scripts/prepare_data.py tfds oxford_flowers102 --out data          a stock data
+set; needs TensorFlow python scripts/prepare_data.py convert ~/tensorflow_datasets/mnist/3.0.1 --out data
+tfrecord -> array_record
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tl.data import folders
+from tl.data.tfds import INFO, file_format
+from tl.errors import InputError
+
+
+def prepare_folder(source: pathlib.Path, name: str, out: pathlib.Path) -> pathlib.Path:
+    """Class folders, as `data=folder:` reads them -> OUT/NAME/1.0.0. The files' own bytes are kept."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InputError(f"--name '{name}' must be lower-case letters, digits and '_', as TFDS demands.")
+    dataset = folders.folder(str(source), "label")
+    target = out / name / "1.0.0"
+    _refuse_existing(target)
+    import tensorflow_datasets as tfds
+
+    first = next(iter(dataset.splits.values())).labels["label"]
+    if first.ndim == 1:
+        label: Any = tfds.features.ClassLabel(names=list(dataset.classes))
+    else:
+        label = tfds.features.Tensor(shape=first.shape[1:], dtype="float32")
+
+    def examples(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        part = dataset.splits[split]
+        for path, value in zip(part.names, part.labels["label"], strict=True):
+            yield (
+                path,
+                {"image": str(source / path), "label": value.astype("float32") if value.ndim else int(value)},
+            )
+
+    class Folder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": label}),
+            )
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            return {split: examples(split) for split in dataset.splits}
+
+        def _generate_examples(self, *unused: Any) -> Any:  # abstract; the generators above stand for it
+            raise NotImplementedError
+
+    Folder.name = name
+    Folder(data_dir=str(out), file_format="array_record").download_and_prepare()
+    return target
+
+
+def prepare_tfds(name: str, out: pathlib.Path) -> pathlib.Path:
+    """A data set of the TFDS catalogue, downloaded and prepared -> OUT/NAME/VERSION."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "TFDS needs TensorFlow to prepare its own data sets (not to read them); "
+            "install it: pip install 'tl[prepare]'."
+        )
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
+
+    try:
+        builder = tfds.builder(name, data_dir=str(out), file_format="array_record")
+    except DatasetNotFoundError as error:
+        raise InputError(f"TFDS has no data set '{name}'; see tensorflow.org/datasets/catalog.") from error
+    builder.download_and_prepare()
+    return pathlib.Path(builder.data_dir)
+
+
+def convert(source: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """A directory that TFDS prepared as tfrecord -> the same records as array_record in
+    OUT/NAME[/CONFIG]/VERSION."""
+    if not (source / INFO).is_file():
+        raise InputError(
+            f"'{source}' is no prepared data set: it has no {INFO}; give the folder of one version."
+        )
+    if file_format(source) != "tfrecord":
+        raise InputError(
+            f"'{source}' is prepared as {file_format(source)}, not as tfrecord; nothing to convert."
+        )
+    info = json.loads((source / INFO).read_text())
+    target = out.joinpath(
+        info["name"], *filter(None, [info.get("configName")]), info.get("version", source.name)
+    )
+    _refuse_existing(target)
+    partial = target.with_name(target.name + ".incomplete")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if ".tfrecord" in path.name:
+            _convert_file(path, partial / path.name.replace(".tfrecord", ".array_record"))
+        elif path.is_file():
+            shutil.copyfile(path, partial / path.name)
+    info["fileFormat"] = "array_record"
+    for split in info.get("splits", []):
+        if "filepathTemplate" in split:
+            split["filepathTemplate"] = split["filepathTemplate"].replace("tfrecord", "array_record")
+    (partial / INFO).write_text(json.dumps(info, indent=2))
+    partial.rename(target)
+    return target
+
+
+def _convert_file(source: pathlib.Path, target: pathlib.Path) -> None:
+    import grain
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(target), "group_size:1")  # one record a group: the fastest random access
+    for record in grain.experimental.TFRecordIterDataset(str(source)):
+        writer.write(record)
+    writer.close()
+
+
+def _refuse_existing(target: pathlib.Path) -> None:
+    if target.exists():
+        raise InputError(f"'{target}' is there already; remove it or choose another --out.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    folder = commands.add_parser("folder", help="image files in class folders")
+    folder.add_argument("source", type=pathlib.Path, metavar="DIR")
+    folder.add_argument("--name", required=True)
+    stock = commands.add_parser("tfds", help="a data set of the TFDS catalogue (needs TensorFlow)")
+    stock.add_argument("name", metavar="NAME")
+    conversion = commands.add_parser("convert", help="a directory prepared as tfrecord")
+    conversion.add_argument("source", type=pathlib.Path, metavar="TFDS_DIR")
+    for command in (folder, stock, conversion):
+        command.add_argument("--out", required=True, type=pathlib.Path, help="data directory to write into")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "folder":
+            target = prepare_folder(args.source.expanduser(), args.name, args.out.expanduser())
+        elif args.command == "tfds":
+            target = prepare_tfds(args.name, args.out.expanduser())
+        else:
+            target = convert(args.source.expanduser(), args.out.expanduser())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"prepared {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Data sets that TensorFlow Datasets prepared as array_record, read without TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tl.data import images
+from tl.data.base import Dataset, Split
+from tl.data.folders import SPLIT_FOLDERS
+from tl.errors import InputError
+
+INFO = "dataset_info.json"
+READ_AT_ONCE = 512  # records, while the labels are gathered
+
+
+def tfds(argument: str, task: str) -> Dataset:
+    """`tfds:NAME[/CONFIG][:VERSION][@DIR]`; DIR is a data directory of TFDS, or the prepared directory
+    itself.
+
+    Without DIR it is $TFDS_DATA_DIR, else ~/tensorflow_datasets. The image is the feature `image` or the only
+    one that is an image; the label is the feature named `task`, else `label`, else the only class label.
+    Splits other than train, validation and test are ignored, unless there is only one.
+    """
+    name, _, place = argument.partition("@")
+    folder = locate(name, pathlib.Path(place).expanduser() if place else None)
+    if file_format(folder) != "array_record":
+        raise InputError(
+            f"'{folder}' is prepared as {file_format(folder)}, which has no random access; convert it: "
+            f"python scripts/prepare_data.py convert {folder} --out NEW_DIR, then data=tfds:{name}@NEW_DIR."
+        )
+    import tensorflow_datasets  # half a second that no other source needs
+
+    builder: Any = tensorflow_datasets.builder_from_directory(folder)
+    features: Mapping[str, Any] = builder.info.features
+    image, label = _image_key(features, argument), _label_key(features, task, argument)
+    parts = {}
+    for split, key in _splits(list(builder.info.splits), argument).items():
+        # TFDS would decode without turning CMYK, palettes and 16 bits into RGB
+        records = builder.as_data_source(key, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
+        parts[split] = _split(records, image, label, features[label], f"{name}/{key}")
+    # the record files are large: their names and sizes and the two small files' contents identify them
+    identity = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
+    small = [(folder / f).read_bytes() for f in (INFO, "features.json") if (folder / f).is_file()]
+    digest = hashlib.sha256(repr((identity, small)).encode()).hexdigest()
+    return Dataset(parts, _class_names(features[label]), digest)
+
+
+def locate(name: str, place: pathlib.Path | None) -> pathlib.Path:
+    """The prepared directory of `name`, the newest version unless one is named; else InputError."""
+    if place and (place / INFO).is_file():
+        return place
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    root = place or pathlib.Path(default).expanduser()
+    base, _, version = name.partition(":")
+    prepared = [path.parent for path in (root / base).glob(f"**/{INFO}")] if base else []
+    found = [p for p in prepared if not version or p.name == version]
+    if not found:
+        others = f"; there is {', '.join(sorted(p.name for p in prepared))}" if prepared else ""
+        raise InputError(
+            f"no prepared data set '{name}' in '{root}'{others}; prepare it: python scripts/prepare_data.py "
+            f"tfds {base} --out {root} (or: folder DIR --name {base} --out {root})."
+        )
+    if len({p.parent for p in found}) > 1:
+        configs = ", ".join(sorted(p.parent.name for p in found))
+        raise InputError(
+            f"'{name}' in '{root}' has several configs: {configs}; name one: tfds:{base}/CONFIG."
+        )
+    return max(found, key=lambda p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")])
+
+
+def file_format(folder: pathlib.Path) -> str:
+    """The record format of a prepared directory; TFDS writes none for its default, tfrecord."""
+    return json.loads((folder / INFO).read_text()).get("fileFormat", "tfrecord")
+
+
+def _splits(names: Sequence[str], argument: str) -> dict[str, str]:
+    known = {SPLIT_FOLDERS[name]: name for name in names if name in SPLIT_FOLDERS}
+    if not known and len(names) == 1:
+        return {"train": names[0]}
+    if not known:
+        raise InputError(
+            f"'tfds:{argument}' has no split train, validation or test, only {', '.join(names)}."
+        )
+    return known
+
+
+def _image_key(features: Mapping[str, Any], argument: str) -> str:
+    from tensorflow_datasets.core.features import Image
+
+    keys = [key for key in features if isinstance(features[key], Image)]
+    if "image" in keys or len(keys) == 1:
+        return "image" if "image" in keys else keys[0]
+    raise InputError(f"'tfds:{argument}' must have one image feature, found {keys or list(features)}.")
+
+
+def _label_key(features: Mapping[str, Any], task: str, argument: str) -> str:
+    from tensorflow_datasets.core.features import ClassLabel
+
+    classes = [key for key in features if isinstance(features[key], ClassLabel)]
+    for key in (task, "label", *(classes if len(classes) == 1 else ())):
+        if key in features:
+            return key
+    raise InputError(
+        f"'tfds:{argument}' has no feature '{task}' or 'label'; name the task after one of {list(features)}."
+    )
+
+
+def _class_names(feature: Any) -> tuple[str, ...]:
+    return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
+
+
+def _split(records: Any, image: str, label: str, feature: Any, name: str) -> Split:
+    values = []
+    for start in range(0, len(records), READ_AT_ONCE):
+        chunk = records.__getitems__(range(start, min(start + READ_AT_ONCE, len(records))))
+        values += [record[label] for record in chunk]
+    width = len(_class_names(feature))
+    if width and hasattr(feature, "feature"):  # a sequence of classes for each image: several at once
+        values = [np.isin(np.arange(width), present) for present in values]
+    names = [f"{name}/{i}" for i in range(len(records))]
+
+    def load(i: int) -> np.ndarray:
+        return images.decode(records[i][image], names[i])
+
+    return Split(load, {"label": np.asarray(values)}, names)
