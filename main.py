@@ -10,39 +10,24 @@ import pathlib
 import sys
 
 
-def parse(arguments: list[str]) -> tuple[str, str, dict[str, str]]:
-    """-> (config spec, workdir or "", {dotted key: value})."""
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(usage=__doc__, allow_abbrev=False)
     parser.add_argument("--config", default="configs/default.py")
     parser.add_argument("--workdir", default="")
     flags, rest = parser.parse_known_args(arguments)
-    overrides, rest = {}, list(rest)
-    while rest:
-        flag = rest.pop(0)
-        key, equals, value = flag.partition("=")
-        if not key.startswith("--config."):
-            parser.error(f"unknown argument '{flag}': a config key is set by --config.KEY=VALUE")
-        if not equals and not rest:
-            parser.error(f"{flag} has no value: write {flag}=VALUE")
-        overrides[key.removeprefix("--config.")] = value if equals else rest.pop(0)
-    return flags.config, flags.workdir, overrides
-
-
-def main(arguments: list[str]) -> int:
-    spec, workdir, overrides = parse(arguments)
-    from tl import build, config, errors, train  # after parsing: --help and typing errors need no jax
+    from tl import build, config, errors, train  # after parsing: --help needs no jax
     from tl.runtime import prepare
 
     try:
+        chosen = config.load(flags.config, config.parse_flags(rest))
         prepare()
-        chosen = config.load(spec, overrides)
-        build.run(chosen, pathlib.Path(workdir or f"runs/{config.run_name(spec, chosen)}"))
+        build.run(chosen, pathlib.Path(flags.workdir or f"runs/{config.run_name(flags.config, chosen)}"))
     except errors.InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except train.Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
-        return 1
+        return 2
     except train.Stopped as error:
         print(error)
         return 130

@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     # The network and where it starts.
     c.model = "resnet20_cifar"  # a name of tl/models: resnet50, resnet20_cifar, mobilenet_v2_tf, ...
     c.model_args = {}  # arguments of the model, e.g. {"width": 8}
-    c.weights = "known"  # known | bundled | none | file:F | run:W | hf:ORG/NAME | https://..#sha256=..; joined by + : see combine
-    c.combine = "soup"  # several weights: soup (mean of the weights) | ensemble (mean of the predictions; evaluate.py only)
+    c.weights = "known"  # known | bundled | none | file:F | run:W | hf:ORG/NAME | https://..#sha256=..; several: A+B
+    c.combine = "soup"  # several weights: soup, their mean | ensemble, the mean of their predictions (evaluate.py)
     c.classifier = "auto"  # auto: kept where its shape fits | keep: must fit | replace: always new
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
 
@@ -49,7 +49,9 @@ def get_config() -> ConfigDict:
     # How it is trained.
     c.method = "finetune"  # a file of tl/methods
     c.method_args = {}  # its keyword arguments
-    c.groups = ((".*", {}),)  # ((regex from the start of a name, {"lr": factor, "weight_decay": value} or None = frozen), ...)
+    c.groups = (
+        (".*", {}),
+    )  # ((regex from the start of a name, {"lr": factor, "weight_decay": value} or None = frozen), ...)
     c.frozen_stats = "auto"  # batch-norm statistics are frozen: auto, where the weights are | all | none
     c.batch_size = 32  # over all devices
     c.steps = -1  # gradient steps; -1: from epochs

@@ -15,9 +15,13 @@ def get_config(arg):
     c.labels_per_class = 5
     c.image_size = 16
     c.resize = 16
-    c.batch_size = 50
-    c.train_transforms = (("rotation", {"degrees": 10.0}), ("shear", {"degrees": 10.0}), ("zoom", {"scale": (0.85, 1.1)}))
-    c.eval_batch_size = 300
+    c.batch_size = 48
+    c.train_transforms = (
+        ("rotation", {"degrees": 10.0}),
+        ("shear", {"degrees": 10.0}),
+        ("zoom", {"scale": (0.85, 1.1)}),
+    )
+    c.eval_batch_size = 240
     c.seeds = (0, 1, 2)
     c.variants = {
         "scratch": {

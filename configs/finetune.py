@@ -1,6 +1,6 @@
 """Fine-tuning: pretrained weights, every layer moves, the new head ten times faster.
 
-    python main.py --config configs/finetune.py:model=resnet50,data=folder:DIR
+python main.py --config configs/finetune.py:model=resnet50,data=folder:DIR
 """
 
 from configs import common

@@ -13,7 +13,9 @@ def get_config(arg):
     c = common.get_config()
     c.weights = "none"
     c.data = "glyphs"
-    c.image_size = 16  # the handwriting that follows has 8 x 8 pixels, and a quarter of the pixels is four times as fast
+    c.image_size = (
+        16  # the handwriting that follows has 8 x 8 pixels, and a quarter of the pixels is four times as fast
+    )
     c.resize = 16
     c.mean = c.std = (0.5, 0.5, 0.5)
     c.train_transforms = (

@@ -1,6 +1,6 @@
 """Linear probe: a new head on frozen features; statistics stay frozen with the weights.
 
-    python main.py --config configs/probe.py:model=resnet50,data=folder:DIR
+python main.py --config configs/probe.py:model=resnet50,data=folder:DIR
 """
 
 from configs import common

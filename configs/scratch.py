@@ -1,6 +1,6 @@
 """From scratch: the same network with random weights, which is what transfer has to beat.
 
-    python main.py --config configs/scratch.py:model=resnet20_cifar,data=npz:FILE
+python main.py --config configs/scratch.py:model=resnet20_cifar,data=npz:FILE
 """
 
 from configs import common

@@ -9,6 +9,8 @@ Every model gets the weights of tests/golden_recipe.py, in evaluation mode. A fi
 
 from __future__ import annotations
 
+# pyright: reportMissingImports=false
+# (torch is no dependency of this project)
 import json
 import pathlib
 import sys
@@ -220,9 +222,7 @@ def write(name: str, model: nn.Module, stages: Stages, shapes: dict | None) -> N
     """Run the model and keep its answers in `tests/golden/NAME.npz`."""
     if shapes is None:
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        state = {
-            key: torch.from_numpy(recipe.tensor(key, shape, gain(name))) for key, shape in shapes.items()
-        }
+        state = {key: torch.from_numpy(recipe.tensor(key, shape, gain(name))) for key, shape in shapes.items()}
         model.load_state_dict(state)
     size = (2, 32, 24, 3) if "cifar" in name else (2, 64, 48, 3)
     maps: dict[str, np.ndarray] = {}
@@ -243,9 +243,7 @@ def write(name: str, model: nn.Module, stages: Stages, shapes: dict | None) -> N
         kept[f"{stage}.sample"] = recipe.sample(value, stage)
         kept[f"{stage}.moments"] = np.array([value.mean(), value.std(), *value.shape], np.float32)
     np.savez_compressed(GOLDEN / f"{name}.npz", **kept)
-    print(
-        f"{name}: {len(shapes)} tensors, logits {logits.std():.3f}, {(GOLDEN / f'{name}.npz').stat().st_size} bytes"
-    )
+    print(f"{name}: {len(shapes)} tensors, logits {logits.std():.3f}, {(GOLDEN / f'{name}.npz').stat().st_size} bytes")
 
 
 def write_layers() -> None:
@@ -253,10 +251,7 @@ def write_layers() -> None:
     x = torch.from_numpy(recipe.image((3, 5, 9, 4))).permute(0, 3, 1, 2).requires_grad_()
     norm = nn.BatchNorm2d(4)
     norm.load_state_dict(
-        {
-            key: torch.from_numpy(recipe.tensor(key, tuple(value.shape), 1.0))
-            for key, value in norm.state_dict().items()
-        }
+        {key: torch.from_numpy(recipe.tensor(key, tuple(value.shape), 1.0)) for key, value in norm.state_dict().items()}
     )
     y = norm.train()(x)
     (y**3).sum().backward()

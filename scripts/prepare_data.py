@@ -88,17 +88,11 @@ def convert(source: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     """A directory that TFDS prepared as tfrecord -> the same records as array_record in
     OUT/NAME[/CONFIG]/VERSION."""
     if not (source / INFO).is_file():
-        raise InputError(
-            f"'{source}' is no prepared data set: it has no {INFO}; give the folder of one version."
-        )
+        raise InputError(f"'{source}' is no prepared data set: it has no {INFO}; give the folder of one version.")
     if file_format(source) != "tfrecord":
-        raise InputError(
-            f"'{source}' is prepared as {file_format(source)}, not as tfrecord; nothing to convert."
-        )
+        raise InputError(f"'{source}' is prepared as {file_format(source)}, not as tfrecord; nothing to convert.")
     info = json.loads((source / INFO).read_text())
-    target = out.joinpath(
-        info["name"], *filter(None, [info.get("configName")]), info.get("version", source.name)
-    )
+    target = out.joinpath(info["name"], *filter(None, [info.get("configName")]), info.get("version", source.name))
     _refuse_existing(target)
     partial = target.with_name(target.name + ".incomplete")
     shutil.rmtree(partial, ignore_errors=True)
@@ -133,9 +127,7 @@ def _refuse_existing(target: pathlib.Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     folder = commands.add_parser("folder", help="image files in class folders")
     folder.add_argument("source", type=pathlib.Path, metavar="DIR")

@@ -146,16 +146,14 @@ def test_several_at_once_and_missing_features(tmp_path):
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {
-                "everything": ((i, {"image": png(i), "tags": ["a", "b", "c"][: i % 4]}) for i in range(20))
-            }
+            return {"everything": ((i, {"image": png(i), "tags": ["a", "b", "c"][: i % 4]}) for i in range(20))}
 
         def _generate_examples(self):
             raise NotImplementedError
 
     Tags.name = "tags"
     Tags(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    train = open_source(f"tfds:tags@{tmp_path}", task="tags", kind="multilabel").splits["train"]
+    train = open_source(f"tfds:tags@{tmp_path}", task="tags", kind="multi_label").splits["train"]
     for i in range(len(train)):
         assert train.labels["tags"][i].tolist() == [float(j < train.load(i)[0, 0, 0] % 4) for j in range(3)]
     with pytest.raises(InputError, match=r"no feature 'label' or 'label'; name the task after one of .*tags"):

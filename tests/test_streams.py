@@ -179,5 +179,14 @@ def test_batch_size_must_divide_among_hosts():
 
 
 def test_threads_where_they_help():
-    assert streams.threads_for(SPLIT) == 0
-    assert streams.threads_for(SPLIT, Split(SPLIT.load, SPLIT.labels, SPLIT.names)) > 0
+    assert streams.threads_for(SPLIT) == 1
+    assert streams.threads_for(SPLIT, Split(SPLIT.load, SPLIT.labels, SPLIT.names)) > 1
+
+
+def test_a_finite_stream_gives_its_last_batch():
+    finite = stream()[:3]
+    steps = list(streams.batches({"train": finite}, meshes.make_mesh(), 1, threads=0))
+    assert [np.array_equal(np.asarray(b["train"]["image"]), stream()[i]["image"]) for i, b in enumerate(steps, 1)] == [
+        True,
+        True,
+    ]

@@ -12,13 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 import tl.methods
-from tl import config as configs
 from tl import finish, models, runs, tasks, train, weights
 from tl import mesh as meshes
-from tl.data import sources, streams, transforms
+from tl.config import Config
+from tl.data import sources, splits, streams, transforms
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.methods.base import Method, head_name
@@ -28,14 +27,18 @@ from tl.preprocess import Preprocess
 Summary = dict[str, Any]
 
 
-def run(config: ConfigDict, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
+def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
     """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`."""
     folder = pathlib.Path(folder)
     train.check_folder(folder, config)
+    if config.combine not in ("soup", "ensemble"):
+        raise unknown("combine", config.combine, ("soup", "ensemble"))
     if runs.is_set(config):
         return runs.run_set(config, folder, run, quiet=quiet)
     if config.stages:
         return runs.run_stages(config, folder, run, quiet=quiet)
+    if config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1:
+        return runs.run_ensemble(config, folder, run, quiet=quiet)
     done = finish.finished(folder)
     if done is not None:
         if not quiet:
@@ -44,19 +47,17 @@ def run(config: ConfigDict, folder: pathlib.Path | str, *, quiet: bool = False) 
     return finish.complete(experiment(config), folder, quiet=quiet)
 
 
-def experiment(config: ConfigDict) -> train.Experiment:
+def experiment(config: Config) -> train.Experiment:
     """Every object of one run, all input checked as far as it can be without running the network."""
     method_module = find_method(config.method)
-    module = models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())
+    models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = open_data(config)
     task = make_task(config, dataset)
     method = call_make(method_module, {task.name: task}, config.method_args.to_dict())
     mesh = check_batch(config)
-    head = partial(Head, outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
-    modules = {"backbone": module, head_name([task.name], task.name): head()}
-    modules |= {name: part.make() for name, part in method.parts.items()}
+    modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
     train_split = dataset.splits["train"]
     per_epoch = max(1, len(train_split) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
@@ -67,7 +68,8 @@ def experiment(config: ConfigDict) -> train.Experiment:
         tasks={task.name: task},
         method=method,
         modules=modules,
-        preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()} | {"backbone": preprocess},
+        preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()}
+        | {"backbone": preprocess},
         weights=partial(fill, loaded, config.classifier),
         streams={
             name: streams.train_stream(
@@ -82,16 +84,23 @@ def experiment(config: ConfigDict) -> train.Experiment:
         evals={
             name: streams.eval_batches(dataset.splits[name], evaluation, eval_batch, mesh)
             for name in ("val", "test")
-            if name in dataset.splits
+            if len(dataset.splits.get(name, ()))
         },
         dataset=dataset,
         mesh=mesh,
         steps=steps,
         steps_per_epoch=per_epoch,
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
-        eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every, config.eval_every),
+        eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, task.classes),
     )
+
+
+def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
+    """Backbone and head, without parameters."""
+    backbone = models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())
+    head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
+    return {"backbone": backbone, head_name([task.name], task.name): head}
 
 
 def find_method(name: str) -> Any:
@@ -111,7 +120,7 @@ def call_make(module: Any, task_of: Mapping[str, tasks.Task], arguments: Mapping
     return module.make(task_of, **arguments)
 
 
-def open_data(config: ConfigDict) -> Dataset:
+def open_data(config: Config) -> Dataset:
     return sources.open_source(
         config.data,
         seed=config.seed,
@@ -124,31 +133,30 @@ def open_data(config: ConfigDict) -> Dataset:
     )
 
 
-def make_task(config: ConfigDict, dataset: Dataset) -> tasks.Task:
+def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     labels = dataset.splits["train"].labels["label"]
     names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
     if config.class_weights not in ("", "balanced"):
         raise unknown("class_weights", config.class_weights, ("balanced",))
     balance = None
     if config.class_weights:
-        counts = np.bincount(labels, minlength=len(names))
-        balance = len(labels) / (len(names) * np.maximum(counts, 1))
-    return tasks.make(
-        "label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance
-    )
+        balance = splits.class_weights(labels, len(names))
+    return tasks.make("label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance)
 
 
-def make_preprocess(config: ConfigDict, own: Preprocess | None) -> Preprocess:
+def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:
     """The weights' preprocessing, else the model's, with what the config sets in its place."""
     base = own or models.preprocess(config.model)
     size = config.image_size or base.size
     resize = config.resize or round(size * base.resize / base.size)
     if resize < size:
-        raise InputError(f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that.")
+        raise InputError(
+            f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that."
+        )
     return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
 
 
-def training_transforms(config: ConfigDict, preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
+def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
     """The config's transforms; they act on the evaluation's crop unless one of them sets the size itself."""
     listed = [(name, dict(arguments)) for name, arguments in config.train_transforms]
     for name, arguments in listed:
@@ -158,7 +166,7 @@ def training_transforms(config: ConfigDict, preprocess: Preprocess) -> list[tupl
     return listed if sized else [*transforms.evaluation(preprocess), *listed]
 
 
-def check_batch(config: ConfigDict) -> jax.sharding.Mesh:
+def check_batch(config: Config) -> jax.sharding.Mesh:
     mesh = meshes.make_mesh()
     for key in ("batch_size", "eval_batch_size"):
         if config[key] % mesh.size:
@@ -175,10 +183,15 @@ def fill(loaded: weights.Loaded | None, classifier: str, shapes: Mapping[str, An
     """The leaves of the network that the weights fill; none of them where there are no weights."""
     if loaded is None:
         if classifier == "keep":
-            raise InputError("config.weights is 'none', but the classifier is to be kept: name weights, e.g. weights=file:F.")
+            raise InputError(
+                "config.weights is 'none', but the classifier is to be kept: name weights, e.g. weights=file:F."
+            )
         return {}
     wanted = {path: leaf.shape for path, leaf in shapes.items()}
-    return weights.merge(wanted, loaded.flat, head=classifier)
+    # An earlier run's file may hold its method's own parts, which mean nothing to another method.
+    parts = {path.split("/")[1] for path in wanted} | {"backbone", "head"}
+    flat = {path: leaf for path, leaf in loaded.flat.items() if path.split("/")[1] in parts}
+    return weights.merge(wanted, flat, head=classifier)
 
 
 def _hashable(arguments: dict[str, Any]) -> dict[str, Any]:

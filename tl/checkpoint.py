@@ -15,12 +15,15 @@ logging.getLogger("absl").setLevel(logging.WARNING)  # orbax announces every fil
 
 
 class Checkpoints:
-    """`folder/STEP/` per kept step. A save that a kill cut short counts as none: orbax renames a folder when it is whole."""
+    """`folder/STEP/` per kept step. A save cut short by a kill counts as none: a folder is renamed when whole."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         # `max_to_keep` with `best_fn` would delete the latest where it is worse than the best.
         keep = policies.AnyPreservationPolicy(
-            [policies.LatestN(1), policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+            [
+                policies.LatestN(1),
+                policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+            ]
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep, best_fn=_score, enable_async_checkpointing=True, create=True
@@ -55,8 +58,8 @@ class Checkpoints:
         self._manager.close()
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return metrics.get("score", -math.inf)
+def _score(metrics: dict[str, float] | None) -> float:
+    return (metrics or {}).get("score", -math.inf)
 
 
 def _as_dict(state: Any) -> dict[str, Any]:

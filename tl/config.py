@@ -12,18 +12,21 @@ import importlib.util
 import inspect
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from tl.errors import InputError, unknown
 
+# A locked ConfigDict. Only configs/common.py knows the types of its attributes, hence Any for the type checker.
+Config = Any
+
 # Free-form tables: their keys are checked by whoever reads them.
 FREE = ("model_args", "method_args", "variants")
 
 
-def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:
     """`FILE[:key=value,...]` and overrides by dotted key (strings are parsed) -> a locked ConfigDict."""
     file, _, argument = spec.partition(".py:")
     path = pathlib.Path(file if spec == file else file + ".py")
@@ -44,56 +47,78 @@ def parse_argument(argument: str) -> dict[str, str]:
                 f"'{piece}' in the config's argument '{argument}' is no key=value: a value that holds a comma "
                 "(a path, a list) must be given as --config.KEY=VALUE instead."
             )
+        if key.strip() in pairs:
+            raise InputError(f"the config's argument '{argument}' sets '{key.strip()}' twice: keep one of them.")
         pairs[key.strip()] = value.strip()
     return pairs
 
 
+def parse_flags(flags: Sequence[str]) -> dict[str, str]:
+    """`--config.KEY=VALUE` and `--config.KEY VALUE` -> {KEY: VALUE}; InputError for any other argument."""
+    found, rest = {}, list(flags)
+    while rest:
+        flag = rest.pop(0)
+        key, equals, value = flag.partition("=")
+        if not key.startswith("--config."):
+            raise InputError(f"unknown argument '{flag}': a config key is set by --config.KEY=VALUE.")
+        if not equals and not rest:
+            raise InputError(f"{flag} has no value: write {flag}=VALUE.")
+        found[key.removeprefix("--config.")] = value if equals else rest.pop(0)
+    return found
+
+
 def assign(config: ConfigDict, key: str, value: Any) -> None:
     """Set an existing dotted key; a string is read as a Python literal unless the key holds a string."""
-    node, names = config, key.split(".")
+    node: Any = config
+    names = key.split(".")
     for depth, name in enumerate(names):
-        here = ".".join(names[: depth + 1])
-        free = depth > 0 and names[0] in FREE
-        if not isinstance(node, ConfigDict) or (name not in node and not free):
-            choices = [".".join([*names[:depth], k]) for k in node] if isinstance(node, ConfigDict) else []
-            raise unknown("config key", here, choices)
-        if depth < len(names) - 1:
+        last = depth == len(names) - 1
+        if not isinstance(node, ConfigDict):
+            raise InputError(f"config key '{key}': '{'.'.join(names[:depth])}' holds {_kind(node)}, which has no keys.")
+        if name not in node and not (last and depth > 0 and names[0] in FREE):
+            raise unknown("config key", ".".join(names[: depth + 1]), [".".join([*names[:depth], k]) for k in node])
+        if not last:
             node = node[name]
     old = node.get(names[-1])
     new = _parse(value, old) if isinstance(value, str) else value
     if old is not None and not _fits(old, new):
-        raise InputError(f"config key '{key}' takes {_kind(old)}, but was given {value!r}: e.g. --config.{key}={old!r}.")
-    if isinstance(old, bool | str):
+        raise InputError(
+            f"config key '{key}' takes {_kind(old)}, but was given {value!r}: e.g. --config.{key}={old!r}."
+        )
+    if isinstance(old, ConfigDict) and names[0] not in FREE:
+        for name, inner in new.items():  # key by key: the others keep their values, and a misspelt one is found
+            assign(config, f"{key}.{name}", inner)
+    elif isinstance(old, bool | str):
         node[names[-1]] = new
-    elif isinstance(old, float) and new is not None:
+    elif isinstance(old, float):
         node[names[-1]] = float(new)
     else:
         with node.ignore_type():
             node[names[-1]] = ConfigDict(new) if isinstance(new, dict) else new
 
 
-def merged(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """A copy with nested `changes` ({"optim": {"lr": 1.0}}) applied, each key checked."""
+def merged(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy with nested `changes` ({"schedule": {"lr": 1.0}}) applied, each key checked."""
     copy = ConfigDict(config.to_dict())
-    for key, value in _flatten(changes, copy):
+    for key, value in changes.items():
         assign(copy, key, value)
     return copy.lock()
 
 
-def digest(config: ConfigDict) -> str:
+def digest(config: Config) -> str:
     """sha256 of the config's canonical JSON."""
     return hashlib.sha256(to_json(config).encode()).hexdigest()
 
 
-def to_json(config: ConfigDict) -> str:
+def to_json(config: Config) -> str:
     return json.dumps(config.to_dict(), sort_keys=True, indent=1, default=list)
 
 
-def from_json(text: str) -> ConfigDict:
+def from_json(text: str) -> Config:
     return ConfigDict(json.loads(text)).lock()
 
 
-def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
+def difference(old: ConfigDict, new: Config) -> list[str]:
     """Dotted keys in which two configs differ."""
     left, right = (dict(_leaves(json.loads(to_json(config)))) for config in (old, new))
     return sorted(key for key in {*left, *right} if left.get(key) != right.get(key))
@@ -107,7 +132,7 @@ def _leaves(tree: dict[str, Any], prefix: str = ""):
             yield f"{prefix}{key}", value
 
 
-def run_name(spec: str, config: ConfigDict) -> str:
+def run_name(spec: str, config: Config) -> str:
     """The config file's stem, with six digits of the digest where anything was changed."""
     path = pathlib.Path(spec.partition(".py:")[0])
     stem = path.name.removesuffix(".py")
@@ -128,16 +153,6 @@ def _get_config(path: pathlib.Path):
         raise InputError(f"{path} defines no get_config(arg): a config file is a function that returns a ConfigDict.")
     get_config = module.get_config
     return get_config if inspect.signature(get_config).parameters else lambda _: get_config()
-
-
-def _flatten(changes: Mapping[str, Any], config: Any, prefix: str = ""):
-    """Nested changes -> (dotted key, value); a table is entered only where the config has a fixed table too."""
-    for key, value in changes.items():
-        here = config.get(key) if isinstance(config, ConfigDict) else None
-        if isinstance(value, Mapping | ConfigDict) and isinstance(here, ConfigDict) and key not in FREE:
-            yield from _flatten(dict(value.items()), here, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _parse(text: str, old: Any) -> Any:
@@ -165,5 +180,4 @@ def _fits(old: Any, new: Any) -> bool:
 
 def _kind(old: Any) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-    kind = "a list" if isinstance(old, list | tuple) else names.get(type(old), "a table")
-    return kind
+    return "a list" if isinstance(old, list | tuple) else names.get(type(old), "a table")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class InputError(Exception):
     """Bad input: the message is one sentence that names the thing, its value and the remedy.
 
-    `main.py` and the scripts print the message alone and exit with code 2, before any long work and with nothing written.
+    `main.py` and the scripts print it alone and exit with code 2, before any long work and with nothing written.
     """
 
 

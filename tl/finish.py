@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from tl import config as configs
-from tl import metrics, optim, train, weights
 from tl import mesh as meshes
+from tl import metrics, optim, train, weights
 from tl.evaluators.collect import Collected
 from tl.report import html, images, provenance
 from tl.report.files import write_atomic
@@ -50,12 +50,31 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
     }
     if jax.process_index() == 0:
         weights.write(folder / "weights.safetensors", flat, dict(experiment.meta))
+        write_predictions(folder, collected)
         write_report(work, folder, summary, collected, optimizer)
         # Last: the summary is the sign that the run is finished.
         write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+        work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
     work.log.close()
     work.checkpoints.close()
     return summary
+
+
+def results(summary: Mapping[str, Any]) -> str:
+    """The figures of every evaluation set, a line each."""
+    lines: dict[str, list[str]] = {}
+    for key, value in summary.items():
+        stream, _, metric = key.rpartition("/")
+        if stream.split("/")[0] in ("before", "val", "test") and isinstance(value, float):
+            lines.setdefault(stream, []).append(f"{metric} {value:.4f}")
+    return "\n".join(f"{stream}: {', '.join(figures)}" for stream, figures in lines.items())
+
+
+def write_predictions(folder: pathlib.Path, collected: Mapping[str, Collected], most: int = 64 * 2**20) -> None:
+    """`predictions.npz` with STREAM/index, STREAM/TASK and STREAM/outputs/TASK, if not larger than `most`."""
+    arrays = {f"{stream}/{field}": values for stream, table in collected.items() for field, values in table.items()}
+    if sum(values.nbytes for values in arrays.values()) <= most:
+        np.savez(folder / "predictions.npz", allow_pickle=False, **arrays)
 
 
 def before(work: train.Run) -> dict[str, float]:
@@ -109,9 +128,13 @@ def write_report(
 
 
 def choose_examples(
-    experiment: train.Experiment, split: str, probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+    experiment: train.Experiment,
+    split: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
 ) -> list[tuple[np.ndarray, str, str, str, float]]:
-    """The twelve most confident mistakes, then twelve others evenly from the rest: (image, name, true, predicted, p)."""
+    """The twelve most confident mistakes, then twelve of the others: (image, name, true, predicted, probability)."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:12]
@@ -119,7 +142,13 @@ def choose_examples(
     right = right[np.linspace(0, len(right) - 1, min(12, len(right))).astype(int)] if len(right) else right
     source = experiment.dataset.splits[split]
     return [
-        (source.load(int(i)), source.names[i], classes[labels[i]], classes[predicted[i]], float(confidence[i]))
+        (
+            source.load(int(i)),
+            source.names[i],
+            classes[labels[i]],
+            classes[predicted[i]],
+            float(confidence[i]),
+        )
         for i in [*wrong, *right]
     ]
 
@@ -143,5 +172,3 @@ def parameter_table(params: Mapping[str, Any], optimizer: optim.Optimizer) -> li
     for row in rows.values():
         row["rate factor"] = ", ".join(f"{factor:g}" for factor in sorted(row["rate factor"])) or "frozen"
     return list(rows.values())
-
-

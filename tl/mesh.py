@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,8 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 DATA = "data"
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices along one axis, `data`. The axis is Auto: Explicit, the default of `jax.make_mesh`, breaks inner gradients."""
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """All devices along one axis, `data`: Auto, as Explicit, the default of `jax.make_mesh`, breaks inner gradients."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
 
@@ -29,7 +30,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:
-    """Host arrays -> global arrays. With several hosts each brings its own rows of a sharded array, all of a replicated one."""
+    """Host arrays -> global ones. Each host brings its rows of a sharded array, or all of a replicated one."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 

@@ -36,7 +36,7 @@ def class_report(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins, weighted by their size (Guo et al. 2017, eq. 3)."""
+    """Gap of confidence and accuracy over equal-width bins, weighted by their size (Guo et al. 2017, eq. 3)."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -47,8 +47,11 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """(N, C) logits and (N,) labels -> accuracy, top5 (for C > 5), loss, macro precision, recall, f1, AUC and ECE.
 
-    Macro figures are means over the classes that occur in `labels`; AUC is one class against the rest.
+    Macro figures are means over the classes that occur in `labels`; AUC is one class against the rest. All are NaN
+    where a logit is not finite: a diverged network must not score by the accident of how NaN compares.
     """
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(classification(np.zeros_like(logits), labels), float("nan"))
     probabilities = softmax(logits)
     classes = logits.shape[1]
     report = class_report(confusion(labels, logits.argmax(axis=1), classes))
@@ -62,21 +65,27 @@ def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "ece": expected_calibration_error(probabilities, labels),
     }
     if classes > 5:
-        rank = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
-        values["top5"] = float((rank < 5).mean())
+        own = np.take_along_axis(logits, labels[:, None], axis=1)
+        # Of equal logits the first class is ahead, as for argmax: a constant network is no better than chance.
+        ahead = (logits > own) | ((logits == own) & (np.arange(classes) < labels[:, None]))
+        values["top5"] = float((ahead.sum(axis=1) < 5).mean())
     return values
 
 
 def multi_label(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """(N, K) logits and (N, K) labels in {0, 1} -> accuracy (mean over the K decisions at .5), exact match, loss, macro F1 and AUC."""
+    """(N, K) logits and labels in {0, 1} -> accuracy (of all decisions at .5), exact match, loss, macro F1, AUC.
+
+    Macro figures are means over all K labels, 0 for one that neither occurs nor is chosen. NaN as in `classification`.
+    """
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(multi_label(np.zeros_like(logits), labels), float("nan"))
     probabilities, truth = sigmoid(logits), labels > 0.5
     chosen = probabilities > 0.5
     hit = (chosen & truth).sum(axis=0)
-    bounded = np.clip(probabilities, 1e-12, 1 - 1e-12)
     return {
         "accuracy": float((chosen == truth).mean()),
         "exact_match": float((chosen == truth).all(axis=1).mean()),
-        "loss": float(-np.where(truth, np.log(bounded), np.log(1 - bounded)).mean()),
+        "loss": float(np.logaddexp(0, np.where(truth, -1.0, 1.0) * logits).mean()),
         "precision_macro": float(_ratio(hit, chosen.sum(axis=0)).mean()),
         "recall_macro": float(_ratio(hit, truth.sum(axis=0)).mean()),
         "f1_macro": float(_ratio(2 * hit, chosen.sum(axis=0) + truth.sum(axis=0)).mean()),
@@ -86,9 +95,10 @@ def multi_label(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """(N, K) outputs and targets -> loss (mean squared error), MAE and R2 (mean over the K outputs that vary)."""
+    targets = np.asarray(targets, np.float64)
     error = np.asarray(outputs, np.float64) - targets
     spread = np.square(targets - targets.mean(axis=0)).sum(axis=0)
-    varies = spread > 0
+    varies = np.ptp(targets, axis=0) > 0  # rounding of the mean would leave a constant target a spread of its own
     r2 = 1 - np.square(error).sum(axis=0)[varies] / spread[varies]
     return {
         "loss": float(np.square(error).mean()),

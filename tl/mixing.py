@@ -1,4 +1,4 @@
-"""Augmentation across the images of a batch. It runs inside the step, on the device, where the whole batch is at hand."""
+"""Augmentation across the images of a batch: inside the step, on the device, where the whole batch is at hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Mixed:
-    """`image` (N, H, W, 3) float in 0..255; row i is a mixture of row i, with share `share`, and of row `partner[i]`."""
+    """`image` (N, H, W, 3) float in 0..255: row i mixes row i, with share `share`, and row `partner[i]`."""
 
     image: jax.Array
     partner: jax.Array
@@ -32,7 +32,7 @@ def cutmix(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | st
     height, width = image.shape[1:3]
     centre = jax.random.uniform(jax.random.fold_in(key, 2), (2,), image.dtype)
     half = jnp.sqrt(1 - share) / 2
-    y, x = jnp.arange(height)[:, None] / height, jnp.arange(width)[None, :] / width
+    y, x = (jnp.arange(height)[:, None] + 0.5) / height, (jnp.arange(width)[None, :] + 0.5) / width  # pixel centres
     inside = (jnp.abs(y - centre[0]) < half) & (jnp.abs(x - centre[1]) < half)
     mixed = jnp.where(inside[None, :, :, None], image[partner], image)
     return Mixed(mixed, partner, 1 - inside.mean(dtype=image.dtype))
@@ -41,7 +41,7 @@ def cutmix(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | st
 def _draw(
     key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    image = image.astype(dtype)
+    image = image.astype(jnp.promote_types(dtype, jnp.float32))  # bfloat16 would round pixels and shares
     share = jax.random.beta(jax.random.fold_in(key, 0), alpha, alpha, dtype=image.dtype)
     partner = jax.random.permutation(jax.random.fold_in(key, 1), image.shape[0])
     return share, partner, image

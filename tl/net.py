@@ -6,7 +6,6 @@ followed by the names in the module. `stats` is replaced as parts run: read `net
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
@@ -46,9 +45,7 @@ class Net:
         """The compute dtype of the backbone."""
         return self.modules["backbone"].dtype
 
-    def maps(
-        self, inputs: Mapping[str, jax.Array], *, part: str = "backbone", **flags: bool
-    ) -> dict[str, jax.Array]:
+    def maps(self, inputs: Mapping[str, jax.Array], *, part: str = "backbone", **flags: Any) -> dict[str, jax.Array]:
         """The stage maps of `part` by name, the last being `pooled` (N, D). `inputs` is a stream's batch.
 
         The backbone takes the field it knows: `image`, or a cached map `map/NAME`, behind which it goes on.
@@ -63,14 +60,19 @@ class Net:
         """(N, D) pooled features."""
         return self.maps(inputs, **flags)["pooled"]
 
-    def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: bool) -> jax.Array:
+    def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: Any) -> jax.Array:
         """(N, outputs) of the task's head, of the only task where none is named."""
         if task is None:
             (task,) = self.tasks
         return self.call(head_name(self.tasks, task), self.maps(inputs, **flags), **flags)
 
     def call(
-        self, part: str, *args: Any, train: bool | None = None, update_stats: bool | None = None, **kwargs: Any
+        self,
+        part: str,
+        *args: Any,
+        train: bool | None = None,
+        update_stats: bool | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views)."""
         train = self.train if train is None else train
@@ -92,13 +94,12 @@ class Net:
 
     def with_params(self, params: dict[str, Tree]) -> Net:
         """The same net elsewhere: inner loops, references. Its statistics are its own from here on."""
-        other = copy.copy(self)
-        other.params = params
-        return other
+        return dataclasses.replace(self, params=params)
 
     def __getattr__(self, part: str) -> Callable[..., Any]:
-        if part.startswith("_") or part not in self.modules:
-            raise AttributeError(f"the net has no part '{part}': its parts are {', '.join(self.modules)}")
+        modules = self.__dict__.get("modules", {})  # not yet set while a copy is being made
+        if part not in modules:
+            raise AttributeError(f"the net has no part '{part}': its parts are {', '.join(modules)}")
         return partial(self.call, part)
 
     def _owns(self, part: str, train: bool, path: str) -> bool:

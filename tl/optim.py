@@ -18,6 +18,7 @@ import optax
 from tl.errors import InputError, unknown
 
 FROZEN = "frozen"
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SETTINGS = ("lr", "weight_decay")
 Groups = Sequence[tuple[str, Mapping[str, float] | None]]
 
@@ -53,17 +54,19 @@ class Optimizer:
     ) -> tuple[dict[str, Any], dict[str, Any], jax.Array]:
         """One step of `parts` (None = all) -> (params, opt, norm of the gradient over what moves, before clipping)."""
         active = set(params if parts is None else parts)
+        if strangers := active - set(params):
+            raise unknown("part to move", min(strangers), params)
         moving = [
             g for path, g in paths({part: grads[part] for part in grads if part in active}).items() if self.moves(path)
         ]
         # Over all leaves the norm would bring the frozen gradients back to life.
-        norm = optax.global_norm(moving) if moving else jnp.zeros((), jnp.float32)
+        norm = optax.tree.norm(moving) if moving else jnp.zeros((), jnp.float32)
         if self.clip:
             scale = jnp.minimum(1.0, self.clip / jnp.maximum(norm, 1e-12))
             grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
         rate = self.schedule(step)
         new_params, new_opt = dict(params), dict(opt)
-        for part in active & set(params):
+        for part in [p for p in params if p in active]:  # in one order: the program must be the same in every process
             direction, new_opt[part] = self._transform(part, params[part]).update(grads[part], opt[part], params[part])
             flat = paths({part: direction})
 
@@ -98,9 +101,13 @@ def make(
 ) -> Optimizer:
     """`params` may hold shapes only. Group settings: `lr`, a factor, and `weight_decay`, a value; None freezes.
 
-    `layer_decay` d multiplies the rate of the layer at depth k of n by d^(n - k) (ULMFiT, Howard and Ruder 2018, section
-    3.2; BEiT, Bao et al. 2022), the head being at depth n. sgd and adam couple the decay to the gradient, adamw does not.
+    `layer_decay` d multiplies the rate of the layer at depth k of n by d^(n - k), the head being n (ULMFiT, Howard and
+    Ruder 2018, 3.2; BEiT, Bao et al. 2022). sgd and adam couple the decay to the gradient, adamw does not.
     """
+    if name not in OPTIMIZERS:
+        raise unknown("optimiser", name, OPTIMIZERS)
+    if clip < 0:
+        raise InputError(f"optim.clip is {clip}: it must be a norm above 0, or 0 for no clipping.")
     all_paths = list(paths(params))
     chosen = assign_groups(all_paths, groups)
     depth = layer_depths(all_paths)
@@ -113,7 +120,7 @@ def make(
         decays = decay_norms_and_biases or path.rsplit("/", 1)[-1] in ("kernel", "embedding")
         decay = float(settings.get("weight_decay", weight_decay)) if decays else 0.0
         factors[path] = float(settings.get("lr", 1.0)) * layer_decay ** (max(depth.values()) - depth[path])
-        labels[path] = f"decay {decay:g}"
+        labels[path] = f"decay {decay}"
         if labels[path] not in transforms:
             transforms[labels[path]] = _direction(name, decay, momentum, nesterov, b1, b2, eps)
     return Optimizer(labels, factors, schedule, transforms, clip)
@@ -124,26 +131,16 @@ def _direction(
 ) -> optax.GradientTransformation:
     coupled = [optax.add_decayed_weights(decay)] if decay else []
     if name == "sgd":
-        return optax.chain(*coupled, *([optax.trace(momentum, nesterov)] if momentum else []))
+        return optax.chain(*coupled, optax.trace(momentum, nesterov) if momentum else optax.identity())
     adam = optax.scale_by_adam(b1, b2, eps)
     if name == "adam":
         return optax.chain(*coupled, adam)
-    if name == "adamw":
-        return optax.chain(adam, *coupled)
-    raise unknown("optimiser", name, ("sgd", "adam", "adamw"))
+    return optax.chain(adam, *coupled)
 
 
 def assign_groups(all_paths: Sequence[str], groups: Groups) -> dict[str, Mapping[str, float] | None]:
-    """Path -> settings of the first group whose regex matches from the start of the path; every path and group is used."""
-    compiled = []
-    for regex, settings in groups:
-        try:
-            compiled.append((re.compile(regex), settings))
-        except re.error as error:
-            raise InputError(f"config.groups: '{regex}' is no regular expression ({error}).") from error
-        for setting in settings or ():
-            if setting not in SETTINGS:
-                raise unknown(f"setting of the group '{regex}'", setting, SETTINGS)
+    """Path -> settings of the first group whose regex matches from the path's start; every path and group is used."""
+    compiled = [_read_group(group) for group in groups]
     chosen, used, uncovered = {}, set(), []
     for path in all_paths:
         index = next((i for i, (regex, _) in enumerate(compiled) if regex.match(path)), None)
@@ -154,8 +151,8 @@ def assign_groups(all_paths: Sequence[str], groups: Groups) -> dict[str, Mapping
             chosen[path] = compiled[index][1]
     if uncovered:
         raise InputError(
-            f"config.groups leave {len(uncovered)} parameters without a group ({_some(uncovered)}): add ('.*', {{}}) to train "
-            "the rest or ('.*', None) to freeze it."
+            f"config.groups leave {len(uncovered)} parameters without a group ({_some(uncovered)}): "
+            "add ('.*', {}) to train the rest or ('.*', None) to freeze it."
         )
     unused = [groups[i][0] for i in range(len(groups)) if i not in used]
     if unused:
@@ -166,8 +163,25 @@ def assign_groups(all_paths: Sequence[str], groups: Groups) -> dict[str, Mapping
     return chosen
 
 
+def _read_group(group: Any) -> tuple[re.Pattern[str], Mapping[str, float] | None]:
+    """A pair as a user wrote it, checked."""
+    pair = isinstance(group, list | tuple) and len(group) == 2
+    if not pair or not isinstance(group[0], str) or not isinstance(group[1], Mapping | None):
+        raise InputError(f"config.groups: {group!r} is no pair (regex, settings or None): e.g. ('head.*', {{}}).")
+    regex, settings = group
+    for setting, value in (settings or {}).items():
+        if setting not in SETTINGS:
+            raise unknown(f"setting of the group '{regex}'", setting, SETTINGS)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise InputError(f"config.groups: {setting} of '{regex}' is {value!r}: it must be a number, 0 or more.")
+    try:
+        return re.compile(regex), settings
+    except re.error as error:
+        raise InputError(f"config.groups: '{regex}' is no regular expression ({error}).") from error
+
+
 def layer_depths(all_paths: Sequence[str]) -> dict[str, int]:
-    """Path -> depth: the backbone's blocks in order (stem 0, stage1/block1 1, ...), everything beside it one deeper."""
+    """Path -> depth: the backbone's blocks in order (stem 0, stage1/block1 1, ..., final norm, fc1), all else last."""
 
     def unit(path: str) -> tuple[int | str, ...]:
         part, *rest = path.split("/")
@@ -175,7 +189,7 @@ def layer_depths(all_paths: Sequence[str]) -> dict[str, int]:
             return (2,)
         keep = rest[:2] if len(rest) > 2 and rest[1].startswith("block") else rest[:1]
         numbers = tuple(int(n) for name in keep for n in re.findall(r"\d+", name))
-        return (0, *numbers) if not rest[0].startswith(("norm", "last", "fc")) else (1, rest[0])
+        return (0, *numbers) if rest[0].startswith(("stem", "stage")) else (1, rest[0])
 
     ordered = sorted({unit(path) for path in all_paths})
     return {path: ordered.index(unit(path)) for path in all_paths}
@@ -192,13 +206,13 @@ def make_schedule(
     gamma: float = 1e-3,
     power: float = 0.75,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Learning rate by step. `warmup` counts steps of linear rise; `boundaries` are shares of `steps` (0..1) for `step`.
+    """Learning rate by step. `warmup`: steps of linear rise; `boundaries`: shares of `steps` (0..1), for `step`.
 
-    `inverse` is lr (1 + gamma t)^-power, the decay of domain adaptation (Ganin et al. 2016, section 5.2.2, by iteration).
+    `inverse` is lr (1 + gamma t)^-power, by iteration, the decay of domain adaptation (Ganin et al. 2016, 5.2.2).
     """
     span = max(1, steps - warmup)
 
-    def shape(t: jax.Array) -> jax.Array:
+    def shape(t: jax.Array) -> Any:
         after = jnp.maximum(t - warmup, 0.0)
         if name == "cosine":
             return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(after / span, 1.0)))
@@ -210,13 +224,15 @@ def make_schedule(
 
     if name not in ("constant", "cosine", "step", "inverse"):
         raise unknown("schedule", name, ("constant", "cosine", "step", "inverse"))
-    if name == "step" and not boundaries:
-        raise InputError("schedule 'step' needs schedule.boundaries, shares of the run such as (0.5, 0.75).")
+    if name == "step" and not (boundaries and all(0 <= b <= 1 for b in boundaries)):
+        raise InputError(
+            f"schedule.boundaries is {tuple(boundaries)}: 'step' needs shares of the run in 0..1, such as (0.5, 0.75)."
+        )
 
     def schedule(step: jax.Array) -> jax.Array:
         t = jnp.asarray(step, jnp.float32)
         rise = jnp.minimum((t + 1) / warmup, 1.0) if warmup else 1.0
-        return lr * rise * shape(t)
+        return jnp.asarray(lr * rise * shape(t), jnp.float32)
 
     return schedule
 
@@ -228,9 +244,7 @@ def paths(tree: Any) -> dict[str, Any]:
 
 def map_paths(function: Callable[[str, Any], Any], tree: Any) -> Any:
     """`jax.tree.map` with the leaf's path as the first argument."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: function("/".join(str(k.key) for k in path), leaf), tree
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: function("/".join(str(k.key) for k in path), leaf), tree)
 
 
 def _some(names: Sequence[str], count: int = 4) -> str:

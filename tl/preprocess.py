@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """`resize` is the short side before the centre crop of `size` pixels; `mean` and `std` are per RGB channel in 0..1."""
+    """`resize` is the short side before the centre crop of `size` pixels; `mean`, `std` are per RGB channel in 0..1."""
 
     size: int = 224
     resize: int = 256

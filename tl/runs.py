@@ -1,4 +1,4 @@
-"""Many runs from one config: variants x seeds x folds side by side, stages one after the other."""
+"""Many runs from one config: variants x seeds x folds side by side, stages one after the other, ensembles."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
+import numpy as np
 
 from tl import config as configs
-from tl import train
+from tl import tasks, train, weights
+from tl.config import Config
 from tl.errors import InputError
 from tl.report import html, provenance, table
-
 from tl.report.files import read_lines, write_atomic
 
 Summary = dict[str, Any]
 RunOne = Callable[..., Summary]
 
 
-def is_set(config: ConfigDict) -> bool:
+def is_set(config: Config) -> bool:
     return bool(config.variants) or bool(config.seeds) or (config.folds > 0 and config.fold < 0)
 
 
-def members(config: ConfigDict) -> list[tuple[str, str, ConfigDict]]:
+def members(config: Config) -> list[tuple[str, str, Config]]:
     """(variant, folder inside the set's, config) of every run of the set."""
     if config.folds == 1 or config.folds < 0:
         raise InputError(f"config.folds={config.folds}: k-fold needs k >= 2, or 0 for none.")
@@ -43,14 +43,14 @@ def members(config: ConfigDict) -> list[tuple[str, str, ConfigDict]]:
     return found
 
 
-def run_set(config: ConfigDict, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
+def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
     """Every member in its own folder; a table, a report and a summary of means over seeds and folds."""
     began = time.perf_counter()
     todo = members(config)
     train.claim(folder, config)
     results: dict[str, list[tuple[str, Summary]]] = {}
     for number, (variant, path, member) in enumerate(todo, start=1):
-        summary = run_one(member, folder / path, quiet=True)
+        summary = run_one(member, folder / path, quiet=quiet)
         results.setdefault(variant, []).append((path, summary))
         if not quiet:
             print(f"[{number}/{len(todo)}] {path}: {headline(summary)}", flush=True)
@@ -75,7 +75,8 @@ def run_set(config: ConfigDict, folder: pathlib.Path, run_one: RunOne, *, quiet:
             rows=[(r["variant"], r["metric"], r["mean"], r["std"], r["n"]) for r in rows],
             runs={path: (f"{path}/report.html", one) for found in results.values() for path, one in found},
             curves={
-                variant or "runs": [read_lines(folder / path / "metrics.jsonl") for path, _ in found] for variant, found in results.items()
+                variant or "runs": [read_lines(folder / path / "metrics.jsonl") for path, _ in found]
+                for variant, found in results.items()
             },
         )
         write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
@@ -118,22 +119,56 @@ def headline(summary: Summary) -> str:
     return f"{figure}, {summary.get('time/wall_s', 0):.0f} s"
 
 
-def run_stages(config: ConfigDict, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
+def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
     """The same loop again from the last stage's selected weights; finished stages are skipped when the run goes on."""
     began = time.perf_counter()
-    stages = [configs.merged(configs.merged(config, {"stages": ()}), dict(stage)) for stage in config.stages]
-    for number in range(1, len(stages)):
-        stages[number] = configs.merged(stages[number], {"weights": f"run:{folder}/stages/{number - 1}"})
+    base = configs.merged(config, {"stages": ()})
+    stages = []
+    for number, changes in enumerate(config.stages):
+        follows = {"weights": f"run:{folder}/stages/{number - 1}", "classifier": "auto"} if number else {}
+        stages.append(configs.merged(base, {**follows, **dict(changes)}))
     train.claim(folder, config)
     summary: Summary = {}
     for number, stage in enumerate(stages):
         if not quiet:
             print(f"stage {number + 1} of {len(stages)}", flush=True)
-        summary = run_one(stage, folder / "stages" / str(number), quiet=quiet)
+        done = run_one(stage, folder / "stages" / str(number), quiet=quiet)
+        summary |= {f"stage{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/"))}
+        summary |= done
     last = folder / "stages" / str(len(stages) - 1)
-    summary = {**summary, "time/wall_s": round(time.perf_counter() - began, 3)}
+    summary["time/wall_s"] = round(time.perf_counter() - began, 3)
     if jax.process_index() == 0:
-        for name in ("weights.safetensors", "report.html"):
-            write_atomic(folder / name, (last / name).read_bytes())
+        for name in ("weights.safetensors", "predictions.npz", "report.html"):
+            if (last / name).is_file():
+                write_atomic(folder / name, (last / name).read_bytes())
         write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+    return summary
+
+
+def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
+    """Evaluate every one of the weights joined by +, and the mean of their predicted probabilities."""
+    if config.steps != 0:
+        raise InputError("config.combine='ensemble' joins what is trained already: use it with configs/evaluate.py.")
+    began = time.perf_counter()
+    specs = weights.split_specs(config.weights)
+    train.claim(folder, config)
+    summary: Summary = {}
+    for number, spec in enumerate(specs):
+        member = configs.merged(config, {"weights": spec, "combine": "soup"})
+        done = run_one(member, folder / f"member{number}", quiet=quiet)
+        summary |= {f"member{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/"))}
+    tables = [dict(np.load(folder / f"member{number}" / "predictions.npz")) for number in range(len(specs))]
+    classes = tuple(str(i) for i in range(max(2, tables[0]["test/outputs/label"].shape[1])))
+    task = tasks.make("label", config.task, classes)
+    for stream in ("val", "test"):
+        if f"{stream}/label" not in tables[0]:
+            continue
+        outputs = [task.probabilities(table[f"{stream}/outputs/label"]) for table in tables]
+        mean = task.outputs_of(np.mean(outputs, axis=0))
+        summary |= {f"{stream}/{k}": v for k, v in task.metrics(mean, tables[0][f"{stream}/label"]).items()}
+    summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
+    summary["time/wall_s"] = round(time.perf_counter() - began, 3)
+    write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+    if not quiet:
+        print(headline(summary))
     return summary

@@ -53,13 +53,25 @@ def fresh(create_all: Callable[[], dict[str, Any]], filled: Mapping[str, Any]) -
     Compiling the initialisers of a large network takes longer than compiling its training step.
     """
     shapes = jax.eval_shape(create_all)
-    missing = [path for path in paths(shapes) if path not in filled]
-    new = jax.jit(lambda: {path: leaf for path, leaf in paths(create_all()).items() if path in set(missing)})()
-    return map_paths(lambda path, shape: jnp.asarray(filled[path], shape.dtype) if path in filled else new[path], shapes)
+    missing = {path for path in paths(shapes) if path not in filled}
+    # Random initialisers run once and compile for seconds each: on a CPU they are not worth optimising.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    pick = jax.jit(
+        lambda: {path: leaf for path, leaf in paths(create_all()).items() if path in missing}, compiler_options=options
+    )
+    new = pick()
+    return map_paths(lambda path, like: jnp.asarray(filled[path], like.dtype) if path in filled else new[path], shapes)
 
 
 def make_step(
-    bind: Bind, method: Method, optimizer: Optimizer, *, steps: int, seed: int, accumulate: int = 1, ema: float = 0.0
+    bind: Bind,
+    method: Method,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    seed: int,
+    accumulate: int = 1,
+    ema: float = 0.0,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """`step(state, batch) -> (state, scalars)`, pure; the caller jits it with the state donated."""
 
@@ -71,7 +83,14 @@ def make_step(
         carry: dict[str, Any] = {}
         for index, (loss, parts) in enumerate(method.steps):
             objective = partial(
-                _objective, bind, optimizer, loss, method, state.memory, progress, jax.random.fold_in(key, index)
+                _objective,
+                bind,
+                optimizer,
+                loss,
+                method,
+                state.memory,
+                progress,
+                jax.random.fold_in(key, index),
             )
             grads, value, aux, new_stats = _gradients(objective, method, params, stats, batch, accumulate)
             stats = {p: tree if parts is None or p in parts else stats[p] for p, tree in new_stats.items()}
@@ -121,9 +140,7 @@ def _gradients(
         return grads, value, aux, stats
 
     # Rows are dealt out in turn, so that every piece holds the same share of each device's rows and none has to move.
-    pieces = jax.tree.map(
-        lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
-    )
+    pieces = jax.tree.map(lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def body(carry: Any, micro: Any) -> Any:
         total, stats = carry

@@ -15,7 +15,10 @@ from tl.errors import InputError, unknown
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`loss(outputs (N, outputs), labels) -> scalar`; `metrics` and `probabilities` are the numpy side of the same outputs."""
+    """`loss(outputs (N, outputs), labels) -> scalar`; `metrics` and `probabilities` are its numpy side.
+
+    `outputs_of` is the inverse of `probabilities`, up to what the metrics do not see: for averages of predictions.
+    """
 
     name: str
     kind: str
@@ -24,7 +27,7 @@ class Task:
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     probabilities: Callable[[np.ndarray], np.ndarray]
-    default_metric: str
+    outputs_of: Callable[[np.ndarray], np.ndarray] = lambda probabilities: probabilities
 
 
 def make(
@@ -42,7 +45,9 @@ def make(
     if kind not in KINDS:
         raise unknown("task", kind, KINDS)
     if kind != "classification" and (label_smoothing or class_weights is not None):
-        raise InputError(f"label smoothing and class weights belong to classification, not to the task '{kind}': remove them.")
+        raise InputError(
+            f"label smoothing and class weights belong to classification, not to the task '{kind}': remove them."
+        )
     if not 0 <= label_smoothing < 1:
         raise InputError(f"label_smoothing is {label_smoothing}: it must lie in 0 <= e < 1.")
     if kind == "binary" and len(classes) != 2:
@@ -53,11 +58,11 @@ def make(
 def _classification(name: str, classes: tuple[str, ...], smoothing: float, weights: np.ndarray | None) -> Task:
     def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
         per_example = losses.cross_entropy(outputs, labels, smoothing)
-        return losses.weighted_mean(per_example, None if weights is None else jnp.asarray(weights, outputs.dtype)[labels])
+        return losses.weighted_mean(
+            per_example, None if weights is None else jnp.asarray(weights, outputs.dtype)[labels]
+        )
 
-    return Task(
-        name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, "accuracy"
-    )
+    return Task(name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, _log)
 
 
 def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:
@@ -74,7 +79,7 @@ def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:
         lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels[:, None]).mean(),
         lambda outputs, labels: metrics.classification(both(outputs), labels),
         lambda outputs: metrics.softmax(both(outputs)),
-        "accuracy",
+        lambda p: _log(p[:, 1:]) - _log(p[:, :1]),
     )
 
 
@@ -87,7 +92,7 @@ def _multi_label(name: str, classes: tuple[str, ...], *_: object) -> Task:
         lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels).mean(),
         metrics.multi_label,
         metrics.sigmoid,
-        "f1_macro",
+        lambda p: _log(p) - _log(1 - p),
     )
 
 
@@ -100,8 +105,11 @@ def _regression(name: str, classes: tuple[str, ...], *_: object) -> Task:
         lambda outputs, labels: losses.squared_error(outputs, _column(labels)).mean(),
         lambda outputs, labels: metrics.regression(outputs, _column(labels)),
         lambda outputs: outputs,
-        "r2",
     )
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, 1e-300))
 
 
 def _column(labels):
@@ -109,7 +117,12 @@ def _column(labels):
     return labels[:, None] if labels.ndim == 1 else labels
 
 
-KINDS = {"classification": _classification, "binary": _binary, "multi_label": _multi_label, "regression": _regression}
+KINDS = {
+    "classification": _classification,
+    "binary": _binary,
+    "multi_label": _multi_label,
+    "regression": _regression,
+}
 
 
 def lower_is_better(metric: str) -> bool:

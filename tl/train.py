@@ -6,23 +6,22 @@ import dataclasses
 import math
 import os
 import pathlib
-import signal
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from tl import config as configs
 from tl import mesh as meshes
 from tl import optim
 from tl.checkpoint import Checkpoints
+from tl.config import Config
 from tl.data import streams as data_streams
 from tl.data.base import Dataset
 from tl.errors import InputError
+from tl.evaluators import class_report
 from tl.evaluators.collect import Collected, collect
 from tl.methods.base import Method
 from tl.net import Net
@@ -30,14 +29,15 @@ from tl.preprocess import Preprocess
 from tl.report.console import Progress
 from tl.report.log import Log
 from tl.step import State, create, fresh, make_step
-from tl.tasks import Task, lower_is_better
+from tl.tasks import Task
+from tl.watch import Clock, Interrupts, Patience
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """Everything that `build` makes of a config. `weights` are the flat leaves that were loaded for `modules`."""
 
-    config: ConfigDict
+    config: Config
     tasks: Mapping[str, Task]
     method: Method
     modules: Mapping[str, Any]
@@ -87,12 +87,11 @@ class Run:
 
 def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> tuple[Run, optim.Optimizer]:
     """Build the state, or restore the latest one in `folder`."""
-    config, mesh = experiment.config, experiment.mesh
-    progress = Progress(experiment.steps, 0, experiment.steps_per_epoch, str(folder), quiet=quiet)
     state, optimizer = init(experiment)
-    claim(folder, config)  # only now: nothing is written for a config that cannot run
+    claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
+    progress = Progress(experiment.steps, resume or 0, experiment.steps_per_epoch, str(folder), quiet=quiet)
     if resume is not None:
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
@@ -108,7 +107,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     ), optimizer
 
 
-def check_folder(folder: pathlib.Path, config: ConfigDict) -> None:
+def check_folder(folder: pathlib.Path, config: Config) -> None:
     """InputError where `folder` holds another config's run or cannot be written to."""
     held = folder / "config.json"
     if held.is_file() and held.read_text() != configs.to_json(config):
@@ -119,10 +118,12 @@ def check_folder(folder: pathlib.Path, config: ConfigDict) -> None:
         )
     existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"the workdir {folder} cannot be written to ({existing} is in the way): give another --workdir.")
+        raise InputError(
+            f"the workdir {folder} cannot be written to ({existing} is in the way): give another --workdir."
+        )
 
 
-def claim(folder: pathlib.Path, config: ConfigDict) -> None:
+def claim(folder: pathlib.Path, config: Config) -> None:
     """Make `folder` this config's run."""
     check_folder(folder, config)
     try:
@@ -130,14 +131,16 @@ def claim(folder: pathlib.Path, config: ConfigDict) -> None:
         if jax.process_index() == 0:
             (folder / "config.json").write_text(configs.to_json(config))
     except OSError as error:
-        raise InputError(f"the workdir {folder} cannot be written to ({error.strerror}): give another --workdir.") from error
+        raise InputError(
+            f"the workdir {folder} cannot be written to ({error.strerror}): give another --workdir."
+        ) from error
 
 
 def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     """Weights in place, the rest initialised, every leaf in a group, optimiser and memory fresh: step 0."""
     config, method, mesh = experiment.config, experiment.method, experiment.mesh
     bind = binder(experiment, lambda path: False)
-    batch = next(iter(data_streams.batches(experiment.streams, mesh, 0)))
+    batch = next(iter(data_streams.batches(experiment.streams, mesh, 0, threads=0)))
     create_all = partial(create, bind, method, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
@@ -212,6 +215,9 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
     clock = Clock(config.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     batches = iter(data_streams.batches(experiment.streams, mesh, begin)) if begin < total else iter(())
+    if config.evaluate_before and begin == 0 and not work.log.rows():
+        values, _ = work.evaluate(["test"])
+        work.log.row(0, {f"before/{name}": value for name, value in values.items()})
     with work.progress, Interrupts() as interrupts:
         for step in range(begin + 1, total + 1):
             if patience.over:
@@ -227,8 +233,10 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
             clock.tick(scalars)
             score, improved = None, False
             if evaluates:
-                values, _ = work.evaluate([name for name in experiment.evals if name != "test"])
+                values, tables = work.evaluate([name for name in experiment.evals if name != "test"])
                 work.log.row(step, values)
+                if config.class_report and jax.process_index() == 0:
+                    class_report.write(folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
                 score, improved = patience.see(values), patience.improved
             if saves or improved or patience.over:
@@ -257,80 +265,3 @@ def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: 
         if step % work.experiment.config.log_every == 0 or step == work.experiment.steps:
             work.log.row(step, values)
             work.progress.update(step, values, clock.rate)
-
-
-class Patience:
-    """Which evaluation is the best, from the rows of metrics.jsonl alone, and whether it is time to stop."""
-
-    def __init__(self, metric: str, patience: int, rows: list[dict[str, Any]]) -> None:
-        self.metric, self.patience = metric, patience
-        self.best, self.since, self.improved = -math.inf, 0, False
-        for row in rows:
-            if metric in row:
-                self.see(row)
-        self.improved = False
-
-    @property
-    def over(self) -> bool:
-        return bool(self.patience) and self.since >= self.patience
-
-    def see(self, values: Mapping[str, Any]) -> float | None:
-        """The evaluation's score, higher is better; None where nothing is selected on."""
-        self.improved = False
-        if not self.metric:
-            return None
-        if self.metric not in values:
-            raise InputError(f"config.select is '{self.metric}', but an evaluation gives: {', '.join(sorted(values))}.")
-        score = float(values[self.metric]) * (-1 if lower_is_better(self.metric) else 1)
-        if math.isnan(score):
-            score = -math.inf
-        self.improved = score > self.best
-        self.best, self.since = max(score, self.best), 0 if self.improved else self.since + 1
-        return score
-
-
-class Clock:
-    """Images per second of training alone: evaluations and the first, compiling step do not count."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size, self.images, self.seconds = batch_size, 0, 0.0
-        self.since: float | None = None
-
-    def tick(self, scalars: Any) -> None:
-        """A step has been handed to the device."""
-        if self.since is None:
-            jax.block_until_ready(scalars)
-        else:
-            self.images += self.batch_size
-            self.seconds += time.perf_counter() - self.since
-        self.resume()
-
-    def resume(self) -> None:
-        """Start counting again behind something that is not training."""
-        self.since = time.perf_counter()
-
-    @property
-    def rate(self) -> float:
-        return self.images / self.seconds if self.seconds else 0.0
-
-
-class Interrupts:
-    """The first Ctrl-C or SIGTERM asks for a save and a stop at the end of the step; the second ends at once."""
-
-    def __enter__(self) -> Interrupts:
-        self.stop, self._old = False, {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._handle)
-            except ValueError:  # not in the main thread: the caller handles its signals
-                break
-        return self
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self.stop = True
-        for which, handler in self._old.items():
-            signal.signal(which, handler)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)

@@ -15,7 +15,7 @@ class Split:
     `load(i)` gives image i as uint8 (H, W, 3) RGB and may be called from several threads; a broken file
     raises InputError with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes,
     float32 (N,) or (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for
-    reports. `in_memory` says that `load` only indexes an array, so that threads would bring nothing.
+    reports. `in_memory` says that `load` only indexes an array, so that more threads would bring nothing.
     """
 
     load: Callable[[int], np.ndarray]

@@ -62,9 +62,7 @@ def tar(argument: str, task: str) -> Dataset:
     prefix = inside.strip("/") + "/" if inside else ""
     named = {_clean(m.name)[len(prefix) :]: m for m in members if _clean(m.name).startswith(prefix)}
     whole = _TarFile(path)
-    readers = {
-        name: functools.partial(whole.read, m.offset_data, m.size) for name, m in named.items() if m.isfile()
-    }
+    readers = {name: functools.partial(whole.read, m.offset_data, m.size) for name, m in named.items() if m.isfile()}
     identity = [(name, m.size, m.mtime) for name, m in named.items()]
     return build(readers, {name for name, m in named.items() if m.isdir()}, argument, identity)
 
@@ -77,9 +75,7 @@ class _TarFile:
         weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(
-            self._descriptor, size, offset
-        )  # has no position of its own that threads could disturb
+        return os.pread(self._descriptor, size, offset)  # has no position of its own that threads could disturb
 
 
 def _clean(name: str) -> str:
@@ -135,18 +131,14 @@ def _from_folders(
     split_layout = bool(firsts & set(SPLIT_FOLDERS))
     if split_layout and firsts - set(SPLIT_FOLDERS):
         odd = sorted(firsts - set(SPLIT_FOLDERS))[0]
-        raise InputError(
-            f"'{source}' holds split folders and '{odd}' beside them; move one or the other elsewhere."
-        )
+        raise InputError(f"'{source}' holds split folders and '{odd}' beside them; move one or the other elsewhere.")
     depth = 2 if split_layout else 1  # parts of a path before the file
     loose = next((path for path in pictures if path.count("/") < depth), None)
     if loose:
         raise InputError(f"'{loose}' in '{source}' is in no class folder; put it in one or add a {LABELS}.")
     _refuse_domains([path.split("/")[depth - 1 :] for path in pictures], source)
     # an empty class folder still names a class, so that it is missed
-    named = {
-        f.split("/")[depth - 1] for f in folders if f.count("/") == depth - 1 and _counts(f, split_layout)
-    }
+    named = {f.split("/")[depth - 1] for f in folders if f.count("/") == depth - 1 and _counts(f, split_layout)}
     classes = sorted(named | {path.split("/")[depth - 1] for path in pictures})
     label = {name: i for i, name in enumerate(classes)}
     parts: dict[str, list[tuple[str, int]]] = {}
@@ -184,9 +176,7 @@ def _from_table(
         raise InputError(f"{LABELS} of '{source}' is no UTF-8 table of commas: {error}.") from error
     columns = [c for c in (rows[0] if rows else {}) if c not in ("file", "split", None)]
     if not rows or "file" not in rows[0] or not columns:
-        raise InputError(
-            f"{LABELS} of '{source}' needs a row of names: file, maybe split, then one for each label."
-        )
+        raise InputError(f"{LABELS} of '{source}' needs a row of names: file, maybe split, then one for each label.")
     cells = [[row[c] or "" for c in columns] for row in rows]
     words: tuple[str, ...] = ()
     try:

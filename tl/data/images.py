@@ -32,9 +32,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
-                raise InputError(
-                    f"'{name}' has {picture.width} x {picture.height} pixels; make it smaller first."
-                )
+                raise InputError(f"'{name}' has {picture.width} x {picture.height} pixels; make it smaller first.")
             picture.load()
             return np.asarray(to_rgb(_upright(picture), name))
     except InputError:
@@ -48,9 +46,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
 def to_rgb(picture: Image.Image, name: str = "image") -> Image.Image:
     """`picture` of any mode as 8-bit RGB; see decode."""
     if picture.mode == "F":
-        raise InputError(
-            f"'{name}' holds floating-point values, whose range is unknown; store it with 8 or 16 bits."
-        )
+        raise InputError(f"'{name}' holds floating-point values, whose range is unknown; store it with 8 or 16 bits.")
     if picture.mode.startswith("I"):  # "I", "I;16", "I;16B": Pillow's own conversion clips at 255
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
@@ -66,7 +62,5 @@ def to_rgb(picture: Image.Image, name: str = "image") -> Image.Image:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except (
-        Exception
-    ):  # damaged EXIF beside good pixels: common in the wild, and worth no more than its orientation
+    except Exception:  # damaged EXIF beside good pixels: common in the wild, and worth no more than its orientation
         return picture

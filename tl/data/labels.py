@@ -9,7 +9,7 @@ import numpy as np
 from tl.errors import InputError
 
 CLASS_KINDS = ("classification", "binary")
-KINDS = (*CLASS_KINDS, "multilabel", "regression")
+KINDS = (*CLASS_KINDS, "multi_label", "regression")
 
 
 def convert(
@@ -18,7 +18,7 @@ def convert(
     """Labels of all splits for a task of `kind`, and the names of its classes.
 
     classification, binary: int32 (N,), each in 0..K-1, K = `classes`, else the number of `names`, else the
-    largest + 1 (2 for binary). multilabel: float32 (N, K) of 0 and 1. regression: float32 (N,) or (N, K), all
+    largest + 1 (2 for binary). multi_label: float32 (N, K) of 0 and 1. regression: float32 (N,) or (N, K), all
     finite. Raises InputError for a shape, type or value that the kind does not allow.
     """
     shaped = {split: _squeeze(y) for split, y in stored.items()}
@@ -35,22 +35,16 @@ def convert(
     floats = {split: y.astype(np.float32) for split, y in shaped.items()}
     for y in floats.values():
         if not np.isfinite(y).all():
-            raise InputError(
-                f"labels of '{source}' hold {int((~np.isfinite(y)).sum())} NaN or infinite values."
-            )
+            raise InputError(f"labels of '{source}' hold {int((~np.isfinite(y)).sum())} NaN or infinite values.")
     if kind == "regression":
         columns = {y.shape[1] if y.ndim == 2 else 1 for y in floats.values()}
         return floats, names if columns == {len(names)} else ()
     for y in floats.values():
         if y.ndim != 2 or not np.isin(y, (0, 1)).all():
-            raise InputError(
-                f"multi-label labels of '{source}' must be (N, K) of 0 and 1, found {_describe(y)}."
-            )
+            raise InputError(f"multi-label labels of '{source}' must be (N, K) of 0 and 1, found {_describe(y)}.")
     width = classes or next(iter(floats.values())).shape[1]
     if any(y.shape[1] != width for y in floats.values()):
-        raise InputError(
-            f"multi-label labels of '{source}' have {_describe(floats['train'])}, not {width} columns."
-        )
+        raise InputError(f"multi-label labels of '{source}' have {_describe(floats['train'])}, not {width} columns.")
     return floats, _widened(names, width)
 
 
@@ -60,9 +54,7 @@ def _squeeze(y: np.ndarray) -> np.ndarray:
 
 def _integers(y: np.ndarray, kind: str, source: str) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "iufb" or not np.array_equal(y, np.floor(y)):
-        raise InputError(
-            f"labels of '{source}' must be whole numbers of shape (N,) for {kind}, found {_describe(y)}."
-        )
+        raise InputError(f"labels of '{source}' must be whole numbers of shape (N,) for {kind}, found {_describe(y)}.")
     return y.astype(np.int32)
 
 

@@ -57,9 +57,7 @@ def open_source(
     if not 0 <= val_fraction < 1:
         raise InputError(f"val_fraction={val_fraction} must be at least 0 and less than 1.")
     if per_class < 0 or (per_class and kind not in labels.CLASS_KINDS):
-        raise InputError(
-            f"per_class={per_class} must not be negative, and needs a task with classes, not {kind}."
-        )
+        raise InputError(f"{per_class} labels a class must not be negative and need a task with classes, not {kind}.")
     found = READERS[reader](argument, task)
     parts = {name: split for name, split in found.splits.items() if len(split)}
     if not parts:
@@ -69,16 +67,13 @@ def open_source(
     stored = {name: split.labels["label"] for name, split in parts.items()}
     converted, names = labels.convert(stored, found.classes, classes, kind, source)
     parts = {
-        name: Split(split.load, {task: converted[name]}, split.names, split.in_memory)
-        for name, split in parts.items()
+        name: Split(split.load, {task: converted[name]}, split.names, split.in_memory) for name, split in parts.items()
     }
     has_classes = kind in labels.CLASS_KINDS
     strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
     parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold)
     if has_classes:
-        occurring = set(
-            range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values())))
-        )
+        occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
         _check_trained(parts, task, names, occurring, source)
     if per_class:
         chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)

@@ -44,7 +44,8 @@ def kfold(labels: np.ndarray, fold: int, k: int, rng: np.random.Generator) -> np
     """Ascending positions of part `fold` of `k` disjoint parts, each with its share of every class."""
     if not (2 <= k <= len(labels) and 0 <= fold < k):
         raise InputError(
-            f"fold=({fold}, {k}) must be (i, k) with 2 <= k <= {len(labels)} training images and 0 <= i < k."
+            f"fold={fold} of folds={k} is not possible: folds must be 2 to {len(labels)} (training images) "
+            f"and fold 0 to folds - 1."
         )
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -58,7 +59,7 @@ def first_per_class(labels: np.ndarray, per_class: int, seed: int, classes: Sequ
         rows = np.flatnonzero(labels == c)
         if len(rows) < per_class:
             raise InputError(
-                f"per_class={per_class} is more than class '{classes[c]}' has: {len(rows)} training images; "
+                f"{per_class} labels a class are more than class '{classes[c]}' has: {len(rows)} training images; "
                 f"take at most that many."
             )
         picked.append(np.random.default_rng([seed, _PER_CLASS, int(c)]).permutation(rows)[:per_class])

@@ -69,9 +69,7 @@ def locate(name: str, place: pathlib.Path | None) -> pathlib.Path:
         )
     if len({p.parent for p in found}) > 1:
         configs = ", ".join(sorted(p.parent.name for p in found))
-        raise InputError(
-            f"'{name}' in '{root}' has several configs: {configs}; name one: tfds:{base}/CONFIG."
-        )
+        raise InputError(f"'{name}' in '{root}' has several configs: {configs}; name one: tfds:{base}/CONFIG.")
     return max(found, key=lambda p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")])
 
 
@@ -85,9 +83,7 @@ def _splits(names: Sequence[str], argument: str) -> dict[str, str]:
     if not known and len(names) == 1:
         return {"train": names[0]}
     if not known:
-        raise InputError(
-            f"'tfds:{argument}' has no split train, validation or test, only {', '.join(names)}."
-        )
+        raise InputError(f"'tfds:{argument}' has no split train, validation or test, only {', '.join(names)}.")
     return known
 
 

@@ -14,7 +14,8 @@ Collected = dict[str, np.ndarray]
 
 
 def collect(
-    predict: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]], batches: Iterable[Mapping[str, Any]]
+    predict: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
+    batches: Iterable[Mapping[str, Any]],
 ) -> Collected:
     """`predict(batch) -> {task: outputs}`. Returns {"outputs/TASK": ..., each small field of the batch: ...}.
 

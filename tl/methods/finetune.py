@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tl import mixing
 from tl.errors import InputError
@@ -32,6 +33,6 @@ def make(tasks: Mapping[str, Task], *, mixup: float = 0.0, cutmix: float = 0.0) 
                 other = task.loss(outputs, labels[mixed.partner])
                 values[name] = mixed.share * task.loss(outputs, labels) + (1 - mixed.share) * other
         parts = {f"loss_{name}": value for name, value in values.items()} if len(values) > 1 else {}
-        return sum(values.values()), parts
+        return jnp.stack(list(values.values())).sum(), parts
 
     return Method(streams=("train",), steps=[(loss, None)])

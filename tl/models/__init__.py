@@ -37,9 +37,7 @@ def preprocess(name: str) -> Preprocess:
 def arguments(name: str, **args: Any) -> dict[str, Any]:
     """The arguments of the backbone `name`, with `args` for its own; InputError for an unknown one."""
     module = family(name)
-    known = [
-        field.name for field in dataclasses.fields(module.Backbone) if field.name not in ("parent", "name")
-    ]
+    known = [field.name for field in dataclasses.fields(module.Backbone) if field.name not in ("parent", "name")]
     for key in args:
         if key not in known:
             raise errors.unknown(f"argument of model {name}", key, known)

@@ -40,18 +40,18 @@ class Mode:
     train: bool = False
     own_stats: Callable[[str], bool] = never
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
-    one: jax.Array | None = None  # set by `inside`: see `ops.fence`
+    ones: jax.Array | None = None  # set by `inside`: see `ops.fence`
 
     def inside(self, backbone: nn.Module) -> Mode:
         """The mode that a backbone hands to its layers."""
         leaves = jax.tree.leaves(backbone.variables.get("params", {}))
-        one = ops.hidden_one(leaves[0]) if leaves else None
-        return dataclasses.replace(self, depth=len(backbone.path), one=one)
+        ones = ops.hidden_ones(leaves[0]) if leaves else None
+        return dataclasses.replace(self, depth=len(backbone.path), ones=ones)
 
 
 def fence(x: jax.Array, mode: Mode) -> jax.Array:
     """The end of a residual block: `x` itself, kept from being computed again by later blocks on a CPU."""
-    return x if mode.one is None else ops.fence(x, mode.one)
+    return x if mode.ones is None else ops.fence(x, mode.ones)
 
 
 class Conv(nn.Module):

@@ -32,25 +32,28 @@ def per_channel(vector: jax.Array, like: jax.Array) -> jax.Array:
 # --- residual chains ---------------------------------------------------------------------------------------
 
 
-def hidden_one(parameter: jax.Array) -> jax.Array | None:
-    """A scalar 1 that XLA cannot know to be 1, for `fence`; None where no fence is needed."""
+def hidden_ones(parameter: jax.Array) -> jax.Array | None:
+    """(2,) ones that XLA cannot know to be ones, for `fence`; None where no fence is needed."""
     if jax.default_backend() != "cpu":
         return None
-    value = lax.stop_gradient(parameter.reshape(-1)[0])
-    # 0 * value alone is NaN for an infinite value, which the fence would spread over the whole map. Not exp(0 * value)
-    # either: XLA turns a division by exp(a) into a product with exp(-a), and a product is cheap enough to be copied.
-    return jnp.where(jnp.isfinite(value), value * 0, jnp.zeros_like(value)) + 1
+    flat = lax.stop_gradient(parameter.reshape(-1))
+    values = jnp.stack([flat[0], flat[-1]])
+    # 0 * value alone is NaN for an infinite value, which the fence would spread over the whole map.
+    return jnp.where(jnp.isfinite(values), values * 0, jnp.zeros_like(values)) + 1
 
 
 @jax.custom_jvp
-def fence(x: jax.Array, one: jax.Array) -> jax.Array:
-    """`x`, bit for bit, as a buffer of its own: put at the end of a residual block (`one`: `hidden_one`).
+def fence(x: jax.Array, ones: jax.Array) -> jax.Array:
+    """`x`, bit for bit, as a buffer of its own: put at the end of a residual block (`ones`: `hidden_ones`).
 
     XLA:CPU copies chains of cheap operations into each of their users, so that a weight gradient recomputes
     several earlier blocks (2.2 times the step time of a 56-layer net; `optimization_barrier` does not help).
     It does not copy a division, and x / 1.0 is exact. Identity for gradients.
     """
-    return x / one.astype(x.dtype).reshape((1,) * x.ndim)
+    # The divisor differs by element, as far as XLA can tell: a division by one scalar would become a product with
+    # its reciprocal, one by exp(a) a product with exp(-a), and products are copied.
+    above, below = (ones[i].astype(x.dtype).reshape((1,) * x.ndim) for i in range(2))
+    return x / jnp.where(x > 0, above, below)
 
 
 @fence.defjvp
@@ -61,9 +64,7 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 # --- products ----------------------------------------------------------------------------------------------
 
 
-def conv(
-    x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0, groups: int = 1
-) -> jax.Array:
+def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0, groups: int = 1) -> jax.Array:
     """(N, H, W, C) with (h, w, C / groups, D) -> (N, H', W', D) in the dtype of `x`; all convolutions."""
     kernel = kernel.astype(x.dtype)
     window = kernel.shape[:2]
@@ -83,9 +84,7 @@ def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, gr
     """XLA's own convolution."""
     layout = ("NHWC", "HWIO", "NHWC")
     steps = (strides, strides)
-    return lax.conv_general_dilated(
-        x, kernel, steps, pads, dimension_numbers=layout, feature_group_count=groups
-    )
+    return lax.conv_general_dilated(x, kernel, steps, pads, dimension_numbers=layout, feature_group_count=groups)
 
 
 def dot(x: jax.Array, kernel: jax.Array) -> jax.Array:

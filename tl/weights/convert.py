@@ -41,12 +41,15 @@ def convert(tensors: Mapping[str, np.ndarray], model_name: str, **model_args: An
         if key in origin:
             clashes.append(f"{key} by {origin[key]} and {name}")
         origin[key] = name
-        flat[key] = np.ascontiguousarray(transform(np.asarray(tensor)), np.float32)
+        try:
+            flat[key] = np.ascontiguousarray(transform(np.asarray(tensor)), np.float32)
+        except ValueError:  # axes that the transform cannot move
+            strange.append(f"{name} {np.shape(tensor)}")
     if strange or clashes:
         wanted = [pattern.replace("\\", "") for pattern, _, _ in rows]
         raise errors.InputError(
             f"these weights are not those of {model_name}: "
-            + _listed("tensors without a place here", strange)
+            + _listed("tensors without a place or of a strange shape", strange)
             + _listed("leaves that two tensors claim", clashes)
             + f"known tensors are called {_short(wanted)}"
         )

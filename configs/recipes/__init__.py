@@ -1,0 +1,1 @@
+"""Well-known transfer recipes, each a config; `smoke=true` shrinks them to seconds."""

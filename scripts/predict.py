@@ -1,0 +1,74 @@
+"""Predictions of a finished run for image files, with the preprocessing of its training.
+
+    python scripts/predict.py --workdir runs/finetune FILES|DIRS [--format csv|json] [--out FILE]
+
+CSV has a column per class, JSON a list of objects. Folders are searched for images, in order of their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from tl.data.images import EXTENSIONS
+from tl.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", type=pathlib.Path)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--format", choices=("csv", "json"), default="csv")
+    parser.add_argument("--out", type=pathlib.Path, help="a file instead of standard output")
+    options = parser.parse_args(argv)
+    try:
+        files = find_images(options.paths)
+        from tl import predictor
+        from tl.runtime import prepare
+
+        prepare()
+        loaded = predictor.load(options.workdir)
+        rows = predictor.to_records(loaded, [str(f) for f in files], loaded.files(files))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text = json.dumps(rows, indent=1) + "\n" if options.format == "json" else to_csv(rows)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The files named, and those below the folders named; InputError for a path that is not there or has no image."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+            if not below:
+                raise InputError(f"the folder '{path}' holds no image ({', '.join(EXTENSIONS)}): name another one.")
+            found += below
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"'{path}' does not exist: name image files or folders of them.")
+    return found
+
+
+def to_csv(rows: Sequence[dict]) -> str:
+    flat = [{**{k: v for k, v in row.items() if k != "probabilities"}, **row.get("probabilities", {})} for row in rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(flat[0]))
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
