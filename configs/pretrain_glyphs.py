@@ -19,18 +19,15 @@ def get_config(arg):
     c.resize = 16
     c.mean = c.std = (0.5, 0.5, 0.5)
     c.train_transforms = (
-        ("zoom", {"scale": (0.9, 1.5)}),
         ("rotation", {"degrees": 15.0}),
-        ("shear", {"degrees": 15.0}),
-        ("shift", {"fraction": 0.1}),
-        ("low_resolution", {"smallest": 8}),
-        ("resize", {}),
+        ("shear", {"degrees": 20.0}),
+        ("random_resized_crop", {"scale": (0.35, 0.9), "ratio": (0.8, 1.8)}),  # handwriting is narrow and fills its frame
+        ("low_resolution", {"smallest": 7}),
     )
     c.batch_size = 128
     c.epochs = 12
     c.optim.weight_decay = 0.05
     c.optim.clip = 5.0
-    c.label_smoothing = 0.1
     c.schedule.lr = 4e-3
     c.schedule.warmup = 200
     c.eval_every = 0

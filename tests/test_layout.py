@@ -59,10 +59,15 @@ def under(name: str, rooms: Iterable[str]) -> bool:
 
 
 @functools.cache
+def parsed(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: pathlib.Path) -> frozenset[str]:
     """Full dotted names of all that a file imports, at its top or inside a function."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -120,7 +125,7 @@ def test_methods_are_named_by_build_alone():
     for path in LIBRARY:
         if under(module_name(path), ["tl.methods"]):
             continue
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         words |= {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -131,7 +136,7 @@ def test_methods_are_named_by_build_alone():
 
 def test_methods_do_not_inherit():
     for path in (ROOT / "tl" / "methods").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             assert not (isinstance(node, ast.ClassDef) and node.bases), f"{identifier(path)}: {node.name} inherits"
 
 
@@ -148,10 +153,9 @@ def test_there_is_one_way_to_run_on_many_devices():
 
 @pytest.mark.parametrize("path", SOURCES, ids=identifier)
 def test_files_and_functions_stay_short(path):
-    text = path.read_text()
-    lines = len(text.splitlines())
+    lines = len(path.read_text().splitlines())
     assert lines <= 300, f"{lines} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             if path == ROOT / "configs" / "common.py":
@@ -162,7 +166,7 @@ def test_files_and_functions_stay_short(path):
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "__init__.py"], ids=identifier)
 def test_every_file_says_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(parsed(path))
 
 
 def test_the_rules_catch_what_they_forbid(tmp_path):

@@ -55,6 +55,7 @@ def experiment(config: Config) -> train.Experiment:
     preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = open_data(config)
     task = make_task(config, dataset)
+    check_select(config, task, dataset)
     method = call_make(method_module, {task.name: task}, config.method_args.to_dict())
     mesh = check_batch(config)
     modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
@@ -142,6 +143,16 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     if config.class_weights:
         balance = splits.class_weights(labels, len(names))
     return tasks.make("label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance)
+
+
+def check_select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
+    """The metric to select on must be one that evaluations of val will give, and not one of test."""
+    if not config.select and not config.patience:
+        return
+    probe = task.metrics(np.zeros((2, task.outputs)), dataset.splits["train"].labels[task.name][:2])
+    known = [f"val/{name}" for name in probe] if len(dataset.splits.get("val", ())) else []
+    if config.select not in known:
+        raise unknown("metric in config.select", config.select, known or ["none, since there is no val split"])
 
 
 def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:

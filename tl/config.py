@@ -88,12 +88,8 @@ def assign(config: ConfigDict, key: str, value: Any) -> None:
     if isinstance(old, ConfigDict) and names[0] not in FREE:
         for name, inner in new.items():  # key by key: the others keep their values, and a misspelt one is found
             assign(config, f"{key}.{name}", inner)
-    elif isinstance(old, bool | str):
-        node[names[-1]] = new
-    elif isinstance(old, float):
-        node[names[-1]] = float(new)
     else:
-        with node.ignore_type():
+        with node.ignore_type():  # `_fits` has checked; this still makes 1.0 of 1 where the key holds a float
             node[names[-1]] = ConfigDict(new) if isinstance(new, dict) else new
 
 
@@ -111,7 +107,7 @@ def digest(config: Config) -> str:
 
 
 def to_json(config: Config) -> str:
-    return json.dumps(config.to_dict(), sort_keys=True, indent=1, default=list)
+    return json.dumps(config.to_dict(), sort_keys=True, indent=1)
 
 
 def from_json(text: str) -> Config:

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from tl.errors import InputError
 from tl.tasks import lower_is_better
 
 
@@ -34,8 +33,6 @@ class Patience:
         self.improved = False
         if not self.metric:
             return None
-        if self.metric not in values:
-            raise InputError(f"config.select is '{self.metric}', but an evaluation gives: {', '.join(sorted(values))}.")
         score = float(values[self.metric]) * (-1 if lower_is_better(self.metric) else 1)
         if math.isnan(score):
             score = -math.inf
