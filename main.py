@@ -31,6 +31,9 @@ def main(arguments: list[str]) -> int:
     except train.Stopped as error:
         print(error)
         return 130
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on from the last checkpoint.")
+        return 130
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Gradual unfreezing (ULMFiT, Howard and Ruder 2018, section 3.3): the head, then one more stage at a time from the top.
+"""Gradual unfreezing (ULMFiT, Howard and Ruder 2018, section 3.3): the head, then stage after stage from the top.
 
     python main.py --config configs/gradual_unfreezing.py:model=resnet50,data=folder:DIR
 

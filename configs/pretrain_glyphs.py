@@ -21,7 +21,8 @@ def get_config(arg):
     c.train_transforms = (
         ("rotation", {"degrees": 15.0}),
         ("shear", {"degrees": 20.0}),
-        ("random_resized_crop", {"scale": (0.35, 0.9), "ratio": (0.8, 1.8)}),  # handwriting is narrow and fills its frame
+        # Handwriting is narrow and fills its frame.
+        ("random_resized_crop", {"scale": (0.35, 0.9), "ratio": (0.8, 1.8)}),
         ("low_resolution", {"smallest": 7}),
     )
     c.batch_size = 128

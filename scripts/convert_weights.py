@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="convert_weights.py"
     )
-    parser.add_argument(
-        "source", nargs="?", help="a path or a weights spec (file:, run:, hf:, https:, known, bundled)"
-    )
+    parser.add_argument("source", nargs="?", help="a path or a weights spec (file:, run:, hf:, https:, known, bundled)")
     parser.add_argument("out", nargs="?", type=pathlib.Path, help="the .safetensors file to write")
     parser.add_argument("--model", help="the model whose names the weights get")
     parser.add_argument("--list", action="store_true", help="print the weights known by name, and stop")
@@ -83,10 +81,7 @@ def print_table() -> None:
     for row in known.TABLE:
         mark = "*" if known.KNOWN[row.model] is row else " "
         print(f"{mark} {row.model:15} {row.source:{width}}  {row.licence:13} {row.data}")
-    print(
-        "* = the default of its model. ImageNet's images come under terms of their own (non-commercial "
-        "research)."
-    )
+    print("* = the default of its model. ImageNet's images come under terms of their own (non-commercial research).")
 
 
 if __name__ == "__main__":

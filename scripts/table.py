@@ -109,22 +109,14 @@ def write_page(root: pathlib.Path) -> pathlib.Path:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Run a table of configs and seeds, each cell once and for good."
-    )
+    parser = argparse.ArgumentParser(description="Run a table of configs and seeds, each cell once and for good.")
     parser.add_argument("config", help="a file of configs/tables/")
-    parser.add_argument(
-        "--full", action="store_true", help="the larger form of the table, get_config(full=True)"
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="say which cells stand and which are missing, run nothing"
-    )
+    parser.add_argument("--full", action="store_true", help="the larger form of the table, get_config(full=True)")
+    parser.add_argument("--list", action="store_true", help="say which cells stand and which are missing, run nothing")
     writing = parser.add_mutually_exclusive_group()
     writing.add_argument("--cells-only", action="store_true", help="run and append cells, write no table")
     writing.add_argument("--no-run", action="store_true", help="write the tables from the cells that stand")
-    parser.add_argument(
-        "--workdirs", default="runs/tables", help="folder of the cells' runs (default: runs/tables)"
-    )
+    parser.add_argument("--workdirs", default="runs/tables", help="folder of the cells' runs (default: runs/tables)")
     return parser.parse_args(argv)
 
 

@@ -105,9 +105,7 @@ def test_records_and_rows(bench):
     assert list(row) == ["method", "setting", "metric", "mean", "std", "n", "seconds", "command", "commit"]
     assert row["mean"] == pytest.approx(0.05)
     assert row["std"] == pytest.approx(math.sqrt(2 * 0.05**2))  # ddof=1
-    assert row["command"] == (
-        "python main.py --config configs/x.py:data=digits --config.labels=5 --config.seed=0"
-    )
+    assert row["command"] == ("python main.py --config configs/x.py:data=digits --config.labels=5 --config.seed=0")
     page = (bench.root / "docs" / "results.md").read_text()
     assert "## A toy\n" in page
     assert "python scripts/table.py configs/tables/toy.py" in page
@@ -214,9 +212,7 @@ def test_how_figures_are_written():
 def test_the_terminal_table_prints_names_as_they_are():
     out = io.StringIO()
     console = Console(file=out, width=80)
-    print_table(
-        "[bold]t", ["variant", "test/accuracy"], [["[red]", "0.9 ± 0.1 (3)"], ["b", 0.5]], console=console
-    )
+    print_table("[bold]t", ["variant", "test/accuracy"], [["[red]", "0.9 ± 0.1 (3)"], ["b", 0.5]], console=console)
     assert "[red]" in out.getvalue()
     assert "0.5000" in out.getvalue()
 

@@ -87,9 +87,7 @@ def test_real_weights_are_the_same_from_both_formats(tl_data: pathlib.Path) -> N
         assert loaded is not None
         trees.append(loaded.flat)
     assert weights.tree_sha256(trees[0]) == weights.tree_sha256(trees[1])
-    assert (
-        sum(v.size for k, v in trees[0].items() if k.startswith("params/")) == 269_722
-    )  # 0.27 M in He et al.
+    assert sum(v.size for k, v in trees[0].items() if k.startswith("params/")) == 269_722  # 0.27 M in He et al.
 
 
 def test_known_sources_bring_their_preprocessing_and_digest(
@@ -106,9 +104,7 @@ def test_known_sources_bring_their_preprocessing_and_digest(
     loaded = weights.load("hf:timm/net", "resnet20_cifar")
     assert loaded is not None
     assert (loaded.preprocess, loaded.sha256) == (special, digest)
-    seed_hub_cache(
-        tmp_path, "timm/net", "model.safetensors", safetensors.numpy.save(tensors, {"format": "other"})
-    )
+    seed_hub_cache(tmp_path, "timm/net", "model.safetensors", safetensors.numpy.save(tensors, {"format": "other"}))
     with pytest.raises(InputError, match=f"not {digest[:16]} as published"):
         weights.load("hf:timm/net", "resnet20_cifar")
     loaded = weights.load("hf:timm/net@main", "resnet20_cifar")  # a named revision is taken knowingly

@@ -125,9 +125,7 @@ def test_download_is_checked_kept_and_found_again(
     assert [file.name for file in cache.iterdir()] == [f"{digest}-net.pth"]
 
 
-def test_a_known_url_needs_no_checksum(
-    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_known_url_needs_no_checksum(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TL_CACHE", str(tmp_path))
     server.files["/a.pth"] = b"abc"
     url = f"http://127.0.0.1:{server.server_port}/a.pth"
@@ -138,9 +136,7 @@ def test_a_known_url_needs_no_checksum(
         fetch.locate(url)
 
 
-def test_download_without_a_server(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, server: Server
-) -> None:
+def test_download_without_a_server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
     server.shutdown()
     server.server_close()
@@ -161,9 +157,7 @@ def hub(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     address = f"http://127.0.0.1:{server.server_port}"
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", template.replace(constants.ENDPOINT, address)
-    )
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template.replace(constants.ENDPOINT, address))
     monkeypatch.setattr(constants, "ENDPOINT", address)
     return server
 
@@ -202,8 +196,6 @@ def test_hub_without_a_network_fails_at_once(hub: Server) -> None:
     hub.shutdown()
     hub.server_close()
     start = time.monotonic()
-    with pytest.raises(
-        InputError, match=r"'hf:timm/net': cannot fetch it from http://127.* check the network"
-    ):
+    with pytest.raises(InputError, match=r"'hf:timm/net': cannot fetch it from http://127.* check the network"):
         fetch.locate("hf:timm/net")
     assert time.monotonic() - start < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -39,25 +40,32 @@ def arguments(**changes: Any) -> list[str]:
     return [f"--config.{key}={value}" for key, value in {**SMALL, "train_transforms": (), **changes}.items()]
 
 
-def train_steps(chosen: Any, steps: int, devices: int = 8):
-    """(state, first step's scalars) after `steps` on `devices` devices, without the loop around it."""
-    experiment = build.experiment(chosen)
-    mesh = meshes.make_mesh(jax.devices()[:devices])
-    experiment = train.dataclasses.replace(experiment, mesh=mesh)
-    state, optimizer = train.init(experiment)
-    bind = train.binder(experiment, train.statistics_policy(optimizer, chosen.frozen_stats))
-    step = jax.jit(
-        make_step(bind, experiment.method, optimizer, steps=10, seed=0, accumulate=chosen.accumulate, ema=chosen.ema),
-        donate_argnums=0,
-        out_shardings=meshes.replicated(mesh),
-    )
-    batches = iter(streams.batches(experiment.streams, mesh, 0, threads=0))
-    first = None
-    for _ in range(steps):
-        state, scalars = step(state, next(batches))
-        first = jax.device_get(scalars) if first is None else first
-    assert step._cache_size() <= 1, "the step was compiled again"
-    return jax.device_get(state), first, optimizer
+class Steps:
+    """The step of a config on some devices, without the loop around it."""
+
+    def __init__(self, chosen: Any, devices: int = 8) -> None:
+        self.mesh = meshes.make_mesh(jax.devices()[:devices])
+        self.experiment = dataclasses.replace(build.experiment(chosen), mesh=self.mesh)
+        self.state, self.optimizer = train.init(self.experiment)
+        bind = train.binder(self.experiment, train.statistics_policy(self.optimizer, chosen.frozen_stats))
+        self.function = make_step(
+            bind, self.experiment.method, self.optimizer, steps=20, seed=0, accumulate=chosen.accumulate, ema=chosen.ema
+        )
+        self.step = jax.jit(self.function, donate_argnums=0, out_shardings=meshes.replicated(self.mesh))
+
+    def run(self, count: int) -> list[dict[str, float]]:
+        """`count` more steps -> their scalars."""
+        batches = iter(streams.batches(self.experiment.streams, self.mesh, int(self.state.step), threads=0))
+        found = []
+        for _ in range(count):
+            self.state, scalars = self.step(self.state, next(batches))
+            found.append({name: float(value) for name, value in scalars.items()})
+        assert getattr(self.step, "_cache_size")() <= 1, "the step was compiled again"  # noqa: B009 (private, untyped)
+        return found
+
+    def host(self) -> Any:
+        """The state as numpy arrays."""
+        return jax.device_get(self.state)
 
 
 def same_leaves(left: Any, right: Any, tolerance: float = 0.0) -> None:
@@ -65,11 +73,11 @@ def same_leaves(left: Any, right: Any, tolerance: float = 0.0) -> None:
     a, b = optim.paths(_plain(left)), optim.paths(_plain(right))
     assert a.keys() == b.keys()
     for path in a:
-        np.testing.assert_allclose(np.asarray(a[path]), np.asarray(b[path]), rtol=tolerance, atol=tolerance, err_msg=path)
+        np.testing.assert_allclose(a[path], b[path], rtol=tolerance, atol=tolerance, err_msg=path)
 
 
 def _plain(tree: Any) -> dict[str, Any]:
-    return dict(enumerate(jax.tree.leaves(tree)))
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def leaves_of(folder: pathlib.Path) -> dict[str, np.ndarray]:

@@ -38,9 +38,7 @@ class Storage(NamedTuple):
 class Tensor:
     """A view of a storage; offset and stride in elements."""
 
-    def __init__(
-        self, storage: Storage, offset: int, size: tuple, stride: tuple, rebuild="_rebuild_tensor_v2"
-    ):
+    def __init__(self, storage: Storage, offset: int, size: tuple, stride: tuple, rebuild="_rebuild_tensor_v2"):
         self.storage, self.args, self.rebuild = storage, (offset, size, stride), rebuild
 
 

@@ -20,7 +20,7 @@ from tl.config import Config
 from tl.data import sources, splits, streams, transforms
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
-from tl.methods.base import Method, head_name
+from tl.methods.base import head_name
 from tl.models.heads import Head
 from tl.preprocess import Preprocess
 
@@ -49,15 +49,17 @@ def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> S
 
 def experiment(config: Config) -> train.Experiment:
     """Every object of one run, all input checked as far as it can be without running the network."""
+    check_numbers(config)
+    mesh = check_batch(config)
     method_module = find_method(config.method)
+    check_arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = open_data(config)
     task = make_task(config, dataset)
     check_select(config, task, dataset)
-    method = call_make(method_module, {task.name: task}, config.method_args.to_dict())
-    mesh = check_batch(config)
+    method = method_module.make({task.name: task}, **config.method_args.to_dict())
     modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
     train_split = dataset.splits["train"]
     per_epoch = max(1, len(train_split) // config.batch_size)
@@ -87,6 +89,7 @@ def experiment(config: Config) -> train.Experiment:
             for name in ("val", "test")
             if len(dataset.splits.get(name, ()))
         },
+        passes={name: streams.eval_batches(train_split, evaluation, eval_batch, mesh) for name in method.streams},
         dataset=dataset,
         mesh=mesh,
         steps=steps,
@@ -112,13 +115,30 @@ def find_method(name: str) -> Any:
     return importlib.import_module(f"tl.methods.{name}")
 
 
-def call_make(module: Any, task_of: Mapping[str, tasks.Task], arguments: Mapping[str, Any]) -> Method:
-    """`module.make(tasks, **arguments)`, an argument that it does not take being the user's mistake."""
+def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
+    """An argument that `module.make` does not take is the user's mistake."""
     known = [p for p in inspect.signature(module.make).parameters if p != "tasks"]
     for name in arguments:
         if name not in known:
             raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
-    return module.make(task_of, **arguments)
+
+
+def check_numbers(config: Config) -> None:
+    """Counts that would make no sense, or divide by zero much later."""
+    least = {
+        "save_every": 1,
+        "log_every": 1,
+        "eval_every": -1,
+        "steps": -1,
+        "epochs": 0,
+        "patience": 0,
+        "batch_size": 1,
+    }
+    for key, bound in least.items():
+        if config[key] < bound:
+            raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
+    if not 0 <= config.ema < 1:
+        raise InputError(f"config.ema={config.ema} must be a decay, 0 <= ema < 1 (0: none).")
 
 
 def open_data(config: Config) -> Dataset:

@@ -30,9 +30,10 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:
     """`FILE[:key=value,...]` and overrides by dotted key (strings are parsed) -> a locked ConfigDict."""
     file, _, argument = spec.partition(".py:")
     path = pathlib.Path(file if spec == file else file + ".py")
-    arguments = parse_argument(argument)
-    config = _get_config(path)(arguments)
-    for key, value in {**arguments, **(overrides or {})}.items():
+    # One mechanism: the file sees, and the result is changed by, both kinds of settings.
+    settings = {**parse_argument(argument), **(overrides or {})}
+    config = _get_config(path)({key: str(value) for key, value in settings.items()})
+    for key, value in settings.items():
         assign(config, key, value)
     return config.lock()
 
@@ -102,8 +103,19 @@ def merged(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def digest(config: Config) -> str:
-    """sha256 of the config's canonical JSON."""
-    return hashlib.sha256(to_json(config).encode()).hexdigest()
+    """sha256 of what the config switches on: its canonical JSON without what is empty, zero or off.
+
+    A key that is added later, off by default, so leaves the digests of finished cells as they were.
+    """
+    text = json.dumps(_switched_on(json.loads(to_json(config))), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _switched_on(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _switched_on(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item}
+    return value
 
 
 def to_json(config: Config) -> str:

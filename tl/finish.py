@@ -16,7 +16,7 @@ from tl import mesh as meshes
 from tl import metrics, optim, train, weights
 from tl.evaluators.collect import Collected
 from tl.report import html, images, provenance
-from tl.report.files import write_atomic
+from tl.report.files import plain, write_atomic
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
         write_predictions(folder, collected)
         write_report(work, folder, summary, collected, optimizer)
         # Last: the summary is the sign that the run is finished.
-        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+        write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
         work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
     work.log.close()
     work.checkpoints.close()
@@ -144,7 +144,7 @@ def choose_examples(
     return [
         (
             source.load(int(i)),
-            source.names[i],
+            str(source.names[int(i)]),
             classes[labels[i]],
             classes[predicted[i]],
             float(confidence[i]),

@@ -51,7 +51,7 @@ class Net:
         The backbone takes the field it knows: `image`, or a cached map `map/NAME`, behind which it goes on.
         """
         for field, value in inputs.items():
-            if field.startswith("map/"):
+            if part == "backbone" and field.startswith("map/"):
                 return self.call(part, value, start=field.removeprefix("map/"), **flags)
         image = normalise(inputs["image"], self.preprocess[part], self.modules[part].dtype)
         return self.call(part, image, **flags)
@@ -59,6 +59,11 @@ class Net:
     def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
         """(N, D) pooled features."""
         return self.maps(inputs, **flags)["pooled"]
+
+    def outputs(self, inputs: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
+        """{task: (N, outputs)} of all heads, over one pass of the backbone."""
+        maps = self.maps(inputs, **flags)
+        return {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
 
     def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: Any) -> jax.Array:
         """(N, outputs) of the task's head, of the only task where none is named."""

@@ -17,7 +17,7 @@ from tl import tasks, train, weights
 from tl.config import Config
 from tl.errors import InputError
 from tl.report import html, provenance, table
-from tl.report.files import read_lines, write_atomic
+from tl.report.files import plain, read_lines, write_atomic
 
 Summary = dict[str, Any]
 RunOne = Callable[..., Summary]
@@ -79,7 +79,7 @@ def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: boo
                 for variant, found in results.items()
             },
         )
-        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+        write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
         if not quiet:
             print_set(rows)
             print(f"report: {report}")
@@ -141,7 +141,7 @@ def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: 
         for name in ("weights.safetensors", "predictions.npz", "report.html"):
             if (last / name).is_file():
                 write_atomic(folder / name, (last / name).read_bytes())
-        write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+        write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     return summary
 
 
@@ -168,7 +168,7 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         summary |= {f"{stream}/{k}": v for k, v in task.metrics(mean, tables[0][f"{stream}/label"]).items()}
     summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
     summary["time/wall_s"] = round(time.perf_counter() - began, 3)
-    write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
+    write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     if not quiet:
         print(headline(summary))
     return summary

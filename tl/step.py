@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tl.methods.base import Batch, Loss, Method
 from tl.net import Net
@@ -39,8 +40,7 @@ Bind = Callable[..., Net]  # bind(params, stats, train=..., key=...) -> Net
 def create(bind: Bind, method: Method, batch: Batch, key: jax.Array) -> dict[str, Any]:
     """Run every loss once on a net without parameters -> {"params", "stats"}, freshly initialised, by part."""
     net = bind({}, {}, init_key=jax.random.fold_in(key, 0), key=jax.random.fold_in(key, 1))
-    for task in net.tasks:  # backbone and heads first: a method's memory may be made of them
-        net.logits(batch[method.streams[0]], task)
+    net.outputs(batch[method.streams[0]])  # backbone and heads first: a method's memory may be made of them
     memory = method.memory(net, {stream: [batch[stream]] for stream in method.streams})
     for loss, _ in method.steps:
         loss(net, batch, memory, jax.random.fold_in(key, 2), jnp.zeros(()))
@@ -102,6 +102,8 @@ def make_step(
         memory = method.after(state.memory, variables, carry)
         average = _average(state, variables, optimizer, ema) if ema else state.ema
         scalars["lr"] = optimizer.schedule(state.step)
+        # The loss is that of the parameters before the update: only this shows that the update itself was sound.
+        scalars["param_norm"] = optax.tree.norm([p for path, p in paths(params).items() if optimizer.moves(path)])
         return State(state.step + 1, params, stats, opt, memory, average), scalars
 
     return step

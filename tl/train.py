@@ -45,6 +45,7 @@ class Experiment:
     weights: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # shapes of all leaves -> the leaves that are loaded
     streams: Mapping[str, Any]
     evals: Mapping[str, Iterable[Mapping[str, Any]]]  # "val", "test", ...
+    passes: Mapping[str, Iterable[Mapping[str, Any]]]  # each training stream once, in order, as evaluation sees it
     dataset: Dataset
     mesh: jax.sharding.Mesh
     steps: int
@@ -147,7 +148,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
     variables = jax.device_put(variables, meshes.replicated(mesh))
     net = bind(variables["params"], variables["stats"])
-    memory = method.memory(net, experiment.evals)
+    memory = method.memory(net, experiment.passes)
     opt = jax.jit(optimizer.init, out_shardings=meshes.replicated(mesh))(variables["params"])
     state = State(
         jnp.zeros((), jnp.int32),
@@ -235,6 +236,7 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
             if evaluates:
                 values, tables = work.evaluate([name for name in experiment.evals if name != "test"])
                 work.log.row(step, values)
+                check_finite(work, step, {k: v for k, v in values.items() if k.endswith("/loss")})
                 if config.class_report and jax.process_index() == 0:
                     class_report.write(folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
@@ -251,17 +253,23 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
 
 
 def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: int, clock: Clock) -> None:
-    """Fetch and log the scalars of finished steps; a number that is not finite ends the run at its step."""
+    """Fetch, check and log the scalars of finished steps."""
     ready = pending[: len(pending) - keep]
     del pending[: len(ready)]
     for step, scalars in ready:
         values = {f"train/{name}": float(value) for name, value in jax.device_get(scalars).items()}
-        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
-        if bad:
-            work.checkpoints.wait()
-            kept = work.checkpoints.latest
-            where = "no checkpoint was written yet" if kept is None else f"the checkpoint of step {kept} is kept"
-            raise Diverged(f"{bad} is {values[bad]} at step {step}: {where}; lower schedule.lr or set optim.clip.")
+        check_finite(work, step, values)
         if step % work.experiment.config.log_every == 0 or step == work.experiment.steps:
             work.log.row(step, values)
             work.progress.update(step, values, clock.rate)
+
+
+def check_finite(work: Run, step: int, values: Mapping[str, float]) -> None:
+    """A number that is not finite ends the run, before anything is saved over the last good checkpoint."""
+    bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+    if bad is None:
+        return
+    work.checkpoints.wait()
+    kept = work.checkpoints.latest
+    where = "no checkpoint was written yet" if kept is None else f"the checkpoint of step {kept} is kept"
+    raise Diverged(f"{bad} is {values[bad]} at step {step}: {where}; lower schedule.lr or set optim.clip.")

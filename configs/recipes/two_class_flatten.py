@@ -4,7 +4,7 @@
     python main.py --config configs/recipes/two_class_flatten.py:data=folder:SECOND,weights=run:runs/first
 
 Shear, zoom and flip as augmentation; the second command starts from all that the first has learnt, head included. The
-test set is evaluated before and after. Not run here: the ImageNet weights have to be fetched. `smoke=true` takes seconds.
+test set is evaluated before and after. Not run here: the ImageNet weights have to be fetched. `smoke=true`: seconds.
 """
 
 from configs import common

@@ -43,9 +43,9 @@ class Method:
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
-    predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: {
-        task: net.logits(inputs, task) for task in net.tasks
-    }
+    predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
+        net.outputs(inputs)
+    )
 
 
 def head_name(tasks: Sequence[str], task: str) -> str:

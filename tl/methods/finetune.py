@@ -23,15 +23,16 @@ def make(tasks: Mapping[str, Task], *, mixup: float = 0.0, cutmix: float = 0.0) 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
         if not alpha:
-            values = {name: task.loss(net.logits(inputs, name), inputs[name]) for name, task in tasks.items()}
+            outputs = net.outputs(inputs)
+            values = {name: task.loss(outputs[name], inputs[name]) for name, task in tasks.items()}
         else:
             mixed = mix(key, inputs["image"], alpha, net.dtype)
-            inputs = {**inputs, "image": mixed.image}
+            outputs = net.outputs({**inputs, "image": mixed.image})
             values = {}
             for name, task in tasks.items():
-                outputs, labels = net.logits(inputs, name), inputs[name]
-                other = task.loss(outputs, labels[mixed.partner])
-                values[name] = mixed.share * task.loss(outputs, labels) + (1 - mixed.share) * other
+                own = task.loss(outputs[name], inputs[name])
+                other = task.loss(outputs[name], inputs[name][mixed.partner])
+                values[name] = mixed.share * own + (1 - mixed.share) * other
         parts = {f"loss_{name}": value for name, value in values.items()} if len(values) > 1 else {}
         return jnp.stack(list(values.values())).sum(), parts
 

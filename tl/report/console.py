@@ -103,9 +103,7 @@ class Progress:
     def _left(self) -> str:
         if self._first is None or self._step <= self._first[0]:
             return "done" if self._step >= self._total else "-:-- left"
-        seconds = (
-            (self._clock() - self._first[1]) / (self._step - self._first[0]) * (self._total - self._step)
-        )
+        seconds = (self._clock() - self._first[1]) / (self._step - self._first[0]) * (self._total - self._step)
         return f"{duration(seconds)} left" if self._step < self._total else "done"
 
     def _print(self, text: str) -> None:

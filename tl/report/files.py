@@ -70,9 +70,7 @@ def read_lines(path: os.PathLike | str) -> list[dict]:
         except ValueError:
             if number == len(lines):  # no newline behind it: the writer died here
                 break
-            raise InputError(
-                f"{path}, line {number} is not a JSON object: repair or remove that line."
-            ) from None
+            raise InputError(f"{path}, line {number} is not a JSON object: repair or remove that line.") from None
         objects.append(item)
     return objects
 

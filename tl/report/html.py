@@ -103,9 +103,7 @@ def write_set(
         "set.html.j2",
         title=title,
         metrics=metrics,
-        others=[
-            (metric, [cells.get((v, metric)) for v in variants]) for metric in every if metric not in metrics
-        ],
+        others=[(metric, [cells.get((v, metric)) for v in variants]) for metric in every if metric not in metrics],
         leaderboard=[sections.standing(variant, metrics, variants, cells) for variant in variants],
         figures=sections.set_curves(curves),
         runs=[
@@ -136,6 +134,4 @@ def _write(folder: os.PathLike | str, template: str, **values: Any) -> pathlib.P
     )
     environment.filters |= {"number": number, "duration": duration}
     environment.globals["spread"] = spread
-    return write_atomic(
-        pathlib.Path(folder) / "report.html", environment.get_template(template).render(**values)
-    )
+    return write_atomic(pathlib.Path(folder) / "report.html", environment.get_template(template).render(**values))

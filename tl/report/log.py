@@ -21,9 +21,7 @@ class Log:
     written as null and come back from `rows()` as NaN. TensorBoard gets them as they are; keys are its tags.
     """
 
-    def __init__(
-        self, folder: os.PathLike | str, *, resume_step: int | None = None, write: bool = True
-    ) -> None:
+    def __init__(self, folder: os.PathLike | str, *, resume_step: int | None = None, write: bool = True) -> None:
         """Open the log of a run that goes on at `resume_step`, or of one that begins (None: old rows go).
 
         Rows later than `resume_step` and a half-written last line are cut, the file is replaced as a whole.
@@ -82,9 +80,7 @@ class Log:
             first = 0 if self._resume_step is None else self._resume_step + 1
             # Its file names count seconds: a run taken up again within one would overwrite the old file.
             suffix = f".{time.time_ns()}"
-            self._board = tensorboardX.SummaryWriter(
-                str(self._folder / "tb"), purge_step=first, filename_suffix=suffix
-            )
+            self._board = tensorboardX.SummaryWriter(str(self._folder / "tb"), purge_step=first, filename_suffix=suffix)
         return self._board
 
 

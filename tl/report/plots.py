@@ -76,9 +76,7 @@ def scatter(true: np.ndarray, predicted: np.ndarray, *, title: str) -> Markup:
         axes.set_xlabel("true")
         axes.set_ylabel("predicted")
 
-    return _svg(
-        draw, f"{title}: predicted against true values of {len(true)} examples", title, size=(4.4, 4.0)
-    )
+    return _svg(draw, f"{title}: predicted against true values of {len(true)} examples", title, size=(4.4, 4.0))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 10) -> Markup:
@@ -126,9 +124,7 @@ def _mean_band(
     return np.array(shared), table.mean(axis=0), table.std(axis=0, ddof=1)
 
 
-def _svg(
-    draw: Callable[[Any], None], alternative: str, title: str, size: tuple[float, float] = (6.0, 3.4)
-) -> Markup:
+def _svg(draw: Callable[[Any], None], alternative: str, title: str, size: tuple[float, float] = (6.0, 3.4)) -> Markup:
     # The figure's own objects, no pyplot: half the import time, no state, safe in a thread.
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -49,7 +49,5 @@ def versions() -> dict[str, str]:
 
 
 def _git(root: pathlib.Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True
-    )
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True)
     return done.stdout.strip()

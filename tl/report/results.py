@@ -43,9 +43,7 @@ def check(table: Mapping[str, Any], stem: str) -> None:
     for key in sorted(REQUIRED - keys):
         raise InputError(f"the table {stem} has no '{key}': add it.")
     if table["name"] != stem:
-        raise InputError(
-            f"the table in {stem}.py is named '{table['name']}': name it '{stem}', as its file is."
-        )
+        raise InputError(f"the table in {stem}.py is named '{table['name']}': name it '{stem}', as its file is.")
     for key in ("metrics", "seeds", "cells"):
         if not table[key]:
             raise InputError(f"the table {stem} has empty '{key}': give at least one.")
@@ -113,9 +111,7 @@ def run_cells(
             summary = run(load(cell.config, cell.overrides), str(workdirs / cell.sha), quiet=True)
             lacking = [name for name in metrics if name not in summary]
             if lacking:
-                raise InputError(
-                    f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}."
-                )
+                raise InputError(f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}.")
         except Exception as error:  # whatever it was, the other cells are worth having
             say(f"  FAILED: {type(error).__name__}: {error}")
             failed.append(cell)
@@ -156,9 +152,7 @@ def aggregate(
                 row = {"method": method, "setting": setting, "metric": metric, "mean": mean, "std": std}
                 row |= {"n": len(found), "seconds": round(sum(record["seconds"] for record in found), 1)}
                 commits = dict.fromkeys(record["commit"] for record in found)
-                rows.append(
-                    {**row, "command": command(members[0]), "commit": ", ".join(filter(None, commits))}
-                )
+                rows.append({**row, "command": command(members[0]), "commit": ", ".join(filter(None, commits))})
     return rows
 
 
@@ -191,11 +185,7 @@ def section(name: str, rows: Sequence[Mapping[str, Any]], about: Mapping[str, An
         commits = dict.fromkeys(commit for row in found if row for commit in row["commit"].split(", "))
         lines.append([method, setting, *figures, f"{took:,.0f}", ", ".join(filter(None, commits)) or "-"])
     text = f"## {about.get('title') or name}\n\n```sh\n{line}\n```\n\n"
-    text += (
-        markdown_table(["method", "setting", *headings, "seconds", "commit"], lines)
-        if lines
-        else "No cells yet.\n"
-    )
+    text += markdown_table(["method", "setting", *headings, "seconds", "commit"], lines) if lines else "No cells yet.\n"
     notes = about.get("notes", "")
     text += f"\n{notes.strip()}\n" if notes else ""
     return f"{text}\nIn all {seconds:,.0f} s of running.\n"

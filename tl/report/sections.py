@@ -27,9 +27,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             pairs |= flat(value, f"{prefix}{key}.")
         else:
-            pairs[f"{prefix}{key}"] = (
-                value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False)
-            )
+            pairs[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False)
     return pairs
 
 
@@ -110,11 +108,7 @@ def _unit(values: np.ndarray) -> bool:
 def set_curves(curves: Mapping[str, Sequence[Any]]) -> list[Any]:
     runs = {name: ([rows] if isinstance(rows[0], Mapping) else rows) for name, rows in curves.items() if rows}
     keys = dict.fromkeys(key for several in runs.values() for rows in several for row in rows for key in row)
-    wanted = [
-        key
-        for key in (main_metric(keys, ("val/",)), main_metric(keys, ("test/",)), "train/loss")
-        if key in keys
-    ]
+    wanted = [key for key in (main_metric(keys, ("val/",)), main_metric(keys, ("test/",)), "train/loss") if key in keys]
     figures = []
     for key in wanted:
         series = {name: [_points(rows, key) for rows in several] for name, several in runs.items()}
@@ -129,9 +123,7 @@ def standing(variant: str, metrics: list[str], variants: list[str], cells: Mappi
     """A variant's line of the leaderboard; the best mean of each metric is marked."""
     line = []
     for metric in metrics:
-        means = [
-            cells[v, metric][0] for v in variants if (v, metric) in cells and np.isfinite(cells[v, metric][0])
-        ]
+        means = [cells[v, metric][0] for v in variants if (v, metric) in cells and np.isfinite(cells[v, metric][0])]
         best = (min if metric.rpartition("/")[2] in _LOWER else max)(means, default=None)
         cell = cells.get((variant, metric))
         line.append({"cell": cell, "best": cell is not None and cell[0] == best and len(variants) > 1})
@@ -167,20 +159,14 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
         "counts": counts.tolist(),
         # A root makes the few mistakes of a good classifier visible beside its full diagonal.
         "strength": np.round(np.sqrt(share), 2).tolist(),
-        "picture": data_uri(heat(np.sqrt(share), (74, 124, 216), max(1, 700 // len(counts))), 2000)
-        if many
-        else None,
+        "picture": data_uri(heat(np.sqrt(share), (74, 124, 216), max(1, 700 // len(counts))), 2000) if many else None,
         "mistakes": [(names[i], names[j], int(off[i, j]), float(share[i, j])) for i, j in order if off[i, j]],
     }
 
 
 def class_rows(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
     columns = [np.asarray(column).tolist() for column in report.values()]
-    return (
-        [(str(name), list(values)) for name, *values in zip(classes, *columns, strict=True)]
-        if columns
-        else []
-    )
+    return [(str(name), list(values)) for name, *values in zip(classes, *columns, strict=True)] if columns else []
 
 
 def examples(examples: Sequence[tuple], classes: Sequence[str], kind: str) -> list[dict[str, Any]]:
@@ -190,9 +176,7 @@ def examples(examples: Sequence[tuple], classes: Sequence[str], kind: str) -> li
     """
 
     def name(value: Any) -> str:
-        known = (
-            isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(classes)
-        )
+        known = isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(classes)
         return str(classes[int(value)]) if known else number(value)
 
     items: list[dict[str, Any]] = [

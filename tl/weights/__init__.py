@@ -106,9 +106,7 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     # Parameters are kept in float32; half precision is only how some files are stored.
     narrow = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
-    return {
-        name: value.astype(np.float32) if value.dtype in narrow else value for name, value in flat.items()
-    }
+    return {name: value.astype(np.float32) if value.dtype in narrow else value for name, value in flat.items()}
 
 
 def _soup(first: Loaded, specs: list[str], model: str, model_args: Mapping[str, Any]) -> Loaded:

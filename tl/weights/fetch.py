@@ -41,8 +41,7 @@ def locate(spec: str, model: str = "") -> pathlib.Path:
     spec = resolve(spec, model)
     if "," in spec:
         raise InputError(
-            f"the weights '{spec}' hold a comma, at which config arguments are split: rename the file or "
-            "folder."
+            f"the weights '{spec}' hold a comma, at which config arguments are split: rename the file or folder."
         )
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
@@ -74,9 +73,7 @@ def _file(spec: str, name: str) -> pathlib.Path:
 def _run(name: str) -> pathlib.Path:
     folder = pathlib.Path(name).expanduser()
     if not folder.is_dir():
-        raise InputError(
-            f"no such run '{folder}' (from {pathlib.Path.cwd()}): give the folder that the run wrote."
-        )
+        raise InputError(f"no such run '{folder}' (from {pathlib.Path.cwd()}): give the folder that the run wrote.")
     path = folder / "weights.safetensors"
     if not path.is_file():
         raise InputError(f"the run '{folder}' is unfinished, it has no weights.safetensors: resume it first.")
@@ -121,9 +118,7 @@ def _hub(spec: str, rest: str) -> pathlib.Path:
         problem = "no such repository, or no right to read it: check the name and HF_TOKEN"
         raise InputError(f"the weights '{spec}': {problem}.") from error
     except errors.RevisionNotFoundError as error:
-        raise InputError(
-            f"the weights '{spec}': {repo} has no revision '{revision}': name another."
-        ) from error
+        raise InputError(f"the weights '{spec}': {repo} has no revision '{revision}': name another.") from error
     except errors.HFValidationError as error:
         raise InputError(f"the weights '{spec}': not a valid repository name ({_short(error)}).") from error
     # Any exception at all: network errors come from an HTTP library that changes with the client's versions.
@@ -133,9 +128,7 @@ def _hub(spec: str, rest: str) -> pathlib.Path:
             problem = f"{repo} has no file '{filename}': name one (hf:ORG/NAME:FILENAME)"
         else:
             detail = f"{type(error).__name__}: {_short(error)}"
-            problem = (
-                f"cannot fetch it from {constants.ENDPOINT} ({detail}): check the network, or give file:PATH"
-            )
+            problem = f"cannot fetch it from {constants.ENDPOINT} ({detail}): check the network, or give file:PATH"
         raise InputError(f"the weights '{spec}': {problem}.") from error
 
 
@@ -158,8 +151,7 @@ def _url(spec: str) -> pathlib.Path:
     wanted = fragment.removeprefix("sha256=").lower() if fragment else (row.sha256 if row else "")
     if not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
         raise InputError(
-            f"the weights '{spec}' come without a checksum: add #sha256=HEX (8 to 64 hexadecimal digits of "
-            "the file's)."
+            f"the weights '{spec}' come without a checksum: add #sha256=HEX (8 to 64 hexadecimal digits of the file's)."
         )
     folder, name = cache_folder(), pathlib.PurePosixPath(parts.path).name or "weights"
     try:

@@ -50,9 +50,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
         with open(path, "rb") as file:
             start = file.read(512)
     except OSError as error:
-        raise InputError(
-            f"cannot read the weights '{path}' ({error.strerror}): give an existing file."
-        ) from error
+        raise InputError(f"cannot read the weights '{path}' ({error.strerror}): give an existing file.") from error
     if start.startswith(b"PK"):
         return _read_archive(path), {}
     if torchfile.is_legacy(start):
@@ -99,9 +97,7 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"'{path}' is broken or truncated ({error}): fetch or save it again.") from error
     except ValueError as error:  # numpy's word for an array of Python objects
-        raise InputError(
-            f"'{path}' carries pickled objects and is refused: save plain arrays ({error})."
-        ) from error
+        raise InputError(f"'{path}' carries pickled objects and is refused: save plain arrays ({error}).") from error
     raise InputError(f"'{path}' is a zip archive, but neither a PyTorch checkpoint nor .npz arrays.")
 
 
@@ -110,9 +106,7 @@ def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
         with safetensors.safe_open(path, "numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' is a broken or truncated safetensors file ({error}): fetch it again."
-        ) from error
+        raise InputError(f"'{path}' is a broken or truncated safetensors file ({error}): fetch it again.") from error
 
 
 def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

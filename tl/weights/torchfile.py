@@ -178,9 +178,7 @@ def _read_zip(archive: zipfile.ZipFile, path: pathlib.Path) -> dict[str, np.ndar
 def _read_legacy(file: BinaryIO, path: pathlib.Path) -> dict[str, np.ndarray]:
     magic, _version, system = (_Unpickler(file, path).load() for _ in range(3))
     if magic != MAGIC:
-        raise InputError(
-            f"'{path}' is a pickle, but no PyTorch checkpoint: give the file that torch.save wrote."
-        )
+        raise InputError(f"'{path}' is a pickle, but no PyTorch checkpoint: give the file that torch.save wrote.")
     order = "<" if system.get("little_endian", True) else ">"
     unpickler = _Unpickler(file, path)
     state = _find_state(unpickler.load(), path)
@@ -202,9 +200,7 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
 def _find_state(value: Any, path: pathlib.Path) -> dict[str, _Tensor]:
     """The first wrapper that holds tensors, else the tensors at hand, else the only entry that holds some."""
     if not isinstance(value, dict):
-        raise InputError(
-            f"'{path}' holds a {type(value).__name__} and no state dict: save model.state_dict()."
-        )
+        raise InputError(f"'{path}' holds a {type(value).__name__} and no state dict: save model.state_dict().")
     inner = {key: child for key, child in value.items() if isinstance(child, dict) and isinstance(key, str)}
     with_tensors = [key for key, child in inner.items() if _has_tensors(child)]
     chosen = next((key for key in _WRAPPERS if key in with_tensors), None)
@@ -215,9 +211,7 @@ def _find_state(value: Any, path: pathlib.Path) -> dict[str, _Tensor]:
     found = _tensors(value)
     if not found:
         keys = ", ".join(map(str, list(value)[:12])) or "none"
-        raise InputError(
-            f"'{path}' holds no state dict (its top-level keys: {keys}): save model.state_dict() alone."
-        )
+        raise InputError(f"'{path}' holds no state dict (its top-level keys: {keys}): save model.state_dict() alone.")
     return found
 
 
@@ -228,9 +222,7 @@ def _tensors(value: Mapping) -> dict[str, _Tensor]:
 def _has_tensors(value: Mapping, depth: int = 0) -> bool:
     if _tensors(value):
         return True
-    return depth < 3 and any(
-        _has_tensors(child, depth + 1) for child in value.values() if isinstance(child, dict)
-    )
+    return depth < 3 and any(_has_tensors(child, depth + 1) for child in value.values() if isinstance(child, dict))
 
 
 def _materialise(
@@ -257,9 +249,7 @@ def _strided(data: np.ndarray, tensor: _Tensor, where: str) -> np.ndarray:
         return np.zeros(tensor.size, dtype)
     last = offset + sum((n - 1) * s for n, s in zip(tensor.size, tensor.stride, strict=True))
     if last >= len(data):
-        raise InputError(
-            f"{where} reaches beyond its storage ({last + 1} of {len(data)} elements): truncated file."
-        )
+        raise InputError(f"{where} reaches beyond its storage ({last + 1} of {len(data)} elements): truncated file.")
     strides = [s * data.itemsize for s in tensor.stride]
     view = np.lib.stride_tricks.as_strided(data[offset:], tensor.size, strides)
     return np.array(view, dtype, order="C")

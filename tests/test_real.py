@@ -1,0 +1,43 @@
+"""Real data and real weights (TL_DATA): published accuracies, and transfer that works."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tl import build, config, weights
+
+PUBLISHED = {20: 0.9173, 32: 0.9263, 44: 0.9310, 56: 0.9339}
+
+
+@pytest.mark.parametrize("depth", PUBLISHED)
+def test_cifar_resnets_reach_their_published_accuracy(depth, tl_data, tmp_path):
+    """Top-1 on the 10,000 test images, within 0.02 points."""
+    spec = (
+        f"configs/evaluate.py:model=resnet{depth}_cifar,weights=file:{tl_data}/weights/cifar10_resnet{depth}.safetensors,"
+        f"data=npz:{tl_data}/cifar10.npz,batch_size=200"
+    )
+    summary = build.run(config.load(spec), tmp_path / "w", quiet=True)
+    assert summary["test/accuracy"] == pytest.approx(PUBLISHED[depth], abs=0.0002 + 1e-9)
+
+
+def test_th_and_safetensors_are_the_same_parameters(tl_data):
+    both = [
+        weights.load(f"file:{tl_data}/weights/cifar10_resnet20.{kind}", "resnet20_cifar")
+        for kind in ("th", "safetensors")
+    ]
+    assert both[0] is not None
+    assert both[1] is not None
+    left, right = both[0].flat, both[1].flat
+    assert left.keys() == right.keys()
+    assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_frozen_mobilenet_separates_ants_from_bees(tl_data, tmp_path):
+    """A linear probe on the real ImageNet MobileNetV2; the three seeds and fine-tuning stand in the README."""
+    spec = (
+        f"configs/probe.py:model=mobilenet_v2_tf,weights=file:{tl_data}/weights/imagenet_mobilenet_v2_tf.safetensors,"
+        f"data=tar:{tl_data}/hymenoptera.tar,epochs=4"
+    )
+    summary = build.run(config.load(spec), tmp_path / "w", quiet=True)
+    assert summary["test/accuracy"] >= 0.94
