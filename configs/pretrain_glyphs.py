@@ -3,7 +3,7 @@
     python main.py --config configs/pretrain_glyphs.py --workdir runs/pretrain_glyphs
     cp runs/pretrain_glyphs/weights.safetensors tl/assets/resnet20_glyphs.safetensors
 
-No handwriting is seen: fonts alone, moved, turned, sheared, zoomed and coarsened. Drawn 0-9 are among the 62 classes.
+No handwriting is seen: fonts alone, bent, turned, sheared, cropped and coarsened. Drawn 0-9 are among the 62 classes.
 """
 
 from configs import common
@@ -19,6 +19,7 @@ def get_config(arg):
     c.resize = 16
     c.mean = c.std = (0.5, 0.5, 0.5)
     c.train_transforms = (
+        ("elastic", {"strength": 0.06}),
         ("rotation", {"degrees": 15.0}),
         ("shear", {"degrees": 20.0}),
         # Handwriting is narrow and fills its frame.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def picture_folder(tmp_path) -> pathlib.Path:
         ("--config.groups=(('head', {'rate': 1}), ('.*', None))", "'rate'"),
         ("--config.weights=file:/nowhere/w.safetensors", "/nowhere/w.safetensors"),
         ("--config.weights=run:/nowhere", "/nowhere"),
-        ("--config.weights=hf:timm/resnet18.tv_in1k", "offline"),
+        ("--config.weights=hf:timm/resnet18.tv_in1k", "fetch them on a machine with a network"),
         ("--config.batch_size=12", "batch_size=12 is not divided by the 8 devices"),
         ("--config.accumulate=3", "accumulate=3"),
         ("--config.labels_per_class=5000", "5000"),
@@ -106,7 +107,8 @@ def test_a_width_that_the_weights_do_not_have(capsys, tmp_path, picture_folder):
     capsys.readouterr()
     wider = {"width": 8, "blocks": (1, 1, 1)}
     said = run(capsys, tmp_path / "w", *small(weights=f"run:{build_once}", model_args=wider))
-    assert "stem/conv/kernel" in said
+    assert "other shapes" in said
+    assert "(4,) in the weights and (8,) here" in said
 
 
 def test_broken_picture_is_named_or_skipped(capsys, tmp_path, picture_folder):
@@ -115,7 +117,7 @@ def test_broken_picture_is_named_or_skipped(capsys, tmp_path, picture_folder):
     settings = {"labels_per_class": 0, "data": f"folder:{picture_folder}", "steps": 12, "val_fraction": 0.2}
     code = main.main(["--config", FINETUNE, "--workdir", str(tmp_path / "w"), *small(**settings)])
     assert code == 2
-    assert str(broken) in capsys.readouterr().err
+    assert "train/ant/zz.jpg" in capsys.readouterr().err
     flags = small(**settings, skip_broken=True)
     assert main.main(["--config", FINETUNE, "--workdir", str(tmp_path / "v"), *flags]) == 0
 
@@ -143,7 +145,7 @@ def test_divergence_stops_at_the_step_and_keeps_the_last_good_checkpoint(capsys,
     code = main.main(["--config", FINETUNE, "--workdir", str(folder), *small(**settings)])
     error = capsys.readouterr().err
     assert code == 2
-    assert "train/loss is nan at step" in error or "train/grad_norm is" in error
+    assert re.search(r"diverged: train/\w+ is (nan|inf) at step \d+: ", error), error
     step = int(error.split("at step ")[1].split(":")[0])
     kept = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
     assert kept == [step - 1] or (step == 1 and not kept)

@@ -28,35 +28,33 @@ def finished(folder: pathlib.Path) -> dict[str, Any] | None:
 def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool = False) -> dict[str, Any]:
     """Train, choose the weights, evaluate them on every set, and write the run's files."""
     began = time.perf_counter()
-    work, optimizer, timing = train.run(experiment, folder, quiet=quiet)
-    config, trained_steps = experiment.config, int(work.state.step)
-    if config.select and work.checkpoints.best is not None:
-        work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
-    values, collected = work.evaluate(experiment.evals)
-    variables = meshes.gather(work.state.variables)
-    flat = optim.paths(variables)
-    summary = {
-        **values,
-        **timing,
-        **before(work),
-        "selected/step": int(work.state.step),
-        "steps": trained_steps,
-        "params/sha256": weights.tree_sha256(flat),
-        **parameter_counts(variables["params"], optimizer),
-        "seed": config.seed,
-        "commit": provenance.commit(),
-        **{f"version/{name}": version for name, version in provenance.versions().items()},
-        "time/wall_s": round(time.perf_counter() - began, 3),
-    }
-    if jax.process_index() == 0:
-        weights.write(folder / "weights.safetensors", flat, dict(experiment.meta))
-        write_predictions(folder, collected)
-        write_report(work, folder, summary, collected, optimizer)
-        # Last: the summary is the sign that the run is finished.
-        write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
-        work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
-    work.log.close()
-    work.checkpoints.close()
+    with train.start(experiment, folder, quiet=quiet) as work:
+        timing = train.run(work)
+        trained_steps = int(work.state.step)
+        if experiment.config.select and work.checkpoints.best is not None:
+            work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
+        values, collected = work.evaluate(experiment.evals)
+        variables = meshes.gather(work.state.variables)
+        summary = {
+            **values,
+            **timing,
+            **before(work),
+            "selected/step": int(work.state.step),
+            "steps": trained_steps,
+            "params/sha256": weights.tree_sha256(optim.paths(variables)),
+            **parameter_counts(variables["params"], work.optimizer),
+            "seed": experiment.config.seed,
+            "commit": provenance.commit(),
+            **{f"version/{name}": version for name, version in provenance.versions().items()},
+            "time/wall_s": round(time.perf_counter() - began, 3),
+        }
+        if jax.process_index() == 0:
+            weights.write(folder / "weights.safetensors", optim.paths(variables), dict(experiment.meta))
+            write_predictions(folder, collected)
+            write_report(work, summary, collected)
+            # Last: the summary is the sign that the run is finished.
+            write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
+            work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
     return summary
 
 
@@ -89,13 +87,7 @@ def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> d
     return {"params/total": sum(sizes.values()), "params/trained": moved}
 
 
-def write_report(
-    work: train.Run,
-    folder: pathlib.Path,
-    summary: Mapping[str, Any],
-    collected: Mapping[str, Collected],
-    optimizer: optim.Optimizer,
-) -> pathlib.Path:
+def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:
     """`report.html`, about the test split, or val where there is no test."""
     experiment = work.experiment
     task = next(iter(experiment.tasks.values()))
@@ -109,8 +101,8 @@ def write_report(
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(task.classes))
             examples = choose_examples(experiment, name, probabilities, labels, task.classes)
     return html.write_run(
-        folder,
-        title=folder.name,
+        work.folder,
+        title=work.folder.name,
         config=json.loads(configs.to_json(experiment.config)),
         rows=work.log.rows(),
         summary=summary,
@@ -121,8 +113,8 @@ def write_report(
         batch_image=first_batch(experiment),
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
-        predict=f"python scripts/predict.py --workdir {folder} FILES",
-        params_table=parameter_table(work.state.params, optimizer),
+        predict=f"python scripts/predict.py --workdir {work.folder} FILES",
+        params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
     )
 

@@ -67,11 +67,21 @@ class Run:
     """A run at work: what the loop hands around."""
 
     experiment: Experiment
+    folder: pathlib.Path
     state: State
+    optimizer: optim.Optimizer
+    own_stats: Callable[[str], bool]
     predict: Callable[[State, Mapping[str, jax.Array]], Mapping[str, jax.Array]]
     log: Log
     checkpoints: Checkpoints
     progress: Progress
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.checkpoints.close()
+        self.log.close()
 
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
         """{"val/accuracy": ...} and what was collected, for each evaluation set in `names`."""
@@ -86,9 +96,10 @@ class Run:
         return values, collected
 
 
-def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> tuple[Run, optim.Optimizer]:
-    """Build the state, or restore the latest one in `folder`."""
+def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> Run:
+    """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
     state, optimizer = init(experiment)
+    own_stats = statistics_policy(optimizer, experiment.config.frozen_stats)
     claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
@@ -104,8 +115,16 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         )
     )
     return Run(
-        experiment, state, lambda s, batch: predict(s.variables, s.memory, batch), log, checkpoints, progress
-    ), optimizer
+        experiment,
+        folder,
+        state,
+        optimizer,
+        own_stats,
+        lambda s, batch: predict(s.variables, s.memory, batch),
+        log,
+        checkpoints,
+        progress,
+    )
 
 
 def check_folder(folder: pathlib.Path, config: Config) -> None:
@@ -193,29 +212,30 @@ def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable
     return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
 
 
-def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> tuple[Run, optim.Optimizer, dict]:
-    """Train to the last step, or until early stopping; the latest and the best state stand in `folder/checkpoints`."""
-    config, mesh, total = experiment.config, experiment.mesh, experiment.steps
-    work, optimizer = start(experiment, folder, quiet=quiet)
-    bind = binder(experiment, statistics_policy(optimizer, config.frozen_stats))
-    step_fn = jax.jit(
-        make_step(
-            bind,
-            experiment.method,
-            optimizer,
-            steps=total,
-            seed=config.seed,
-            accumulate=config.accumulate,
-            ema=config.ema,
-        ),
-        donate_argnums=0,
-        out_shardings=meshes.replicated(mesh),
+def jitted_step(work: Run) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
+    """The step, compiled for the mesh; the state it is given is donated."""
+    experiment, config = work.experiment, work.experiment.config
+    step = make_step(
+        binder(experiment, work.own_stats),
+        experiment.method,
+        work.optimizer,
+        steps=experiment.steps,
+        seed=config.seed,
+        accumulate=config.accumulate,
+        ema=config.ema,
     )
+    return jax.jit(step, donate_argnums=0, out_shardings=meshes.replicated(experiment.mesh))
+
+
+def run(work: Run) -> dict[str, float]:
+    """Train to the last step, or until early stopping -> timings. The latest and the best state are saved."""
+    experiment, config, total = work.experiment, work.experiment.config, work.experiment.steps
+    step_fn = jitted_step(work)
     begin = int(work.state.step)
     patience = Patience(config.select, config.patience, work.log.rows())
     clock = Clock(config.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    batches = iter(data_streams.batches(experiment.streams, mesh, begin)) if begin < total else iter(())
+    batches = iter(data_streams.batches(experiment.streams, experiment.mesh, begin)) if begin < total else iter(())
     if config.evaluate_before and begin == 0 and not work.log.rows():
         values, _ = work.evaluate(["test"])
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})
@@ -238,9 +258,10 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
                 work.log.row(step, values)
                 check_finite(work, step, {k: v for k, v in values.items() if k.endswith("/loss")})
                 if config.class_report and jax.process_index() == 0:
-                    class_report.write(folder, step, tables, experiment.tasks)
+                    class_report.write(work.folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
                 score, improved = patience.see(values), patience.improved
+                score = score if improved else None  # of equals the first one is the best
             if saves or improved or patience.over:
                 work.checkpoints.save(step, work.state, score)
             if evaluates or saves:
@@ -249,7 +270,7 @@ def run(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) ->
                 work.checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}, saved: run the same command again to go on.")
     work.checkpoints.wait()
-    return work, optimizer, {"time/images_per_s": clock.rate}
+    return {"time/images_per_s": clock.rate}
 
 
 def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: int, clock: Clock) -> None:

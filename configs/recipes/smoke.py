@@ -5,7 +5,8 @@ def shrink(c, arg):
     """A narrow network on 32 pixels, four steps, handwritten digits, random weights unless some are named."""
     if arg.get("smoke", "").lower() != "true":
         return c
-    c.model_args = {**c.model_args.to_dict(), "width": 4}
+    depth = {"blocks": (1, 1, 1, 1)} if c.model.startswith("resnet") else {}
+    c.model_args = {**c.model_args.to_dict(), "width": 4, **depth}
     c.weights = "none"
     c.data = "digits"
     c.labels_per_class = 4

@@ -1,6 +1,6 @@
 """The demonstration's table: 5 labels a class of handwritten digits, three ways to train.
 
-    python scripts/table.py configs/tables/demo.py
+python scripts/table.py configs/tables/demo.py
 """
 
 from configs import default

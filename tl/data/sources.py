@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,7 +50,7 @@ def open_source(
 
     Raises InputError for anything a user can get wrong, before any image is decoded.
     """
-    reader, _, argument = source.partition(":")
+    reader, _, argument = os.path.expandvars(source).partition(":")  # $TL_DATA, so that a config is no machine's
     if reader not in READERS:
         raise unknown("data source", reader, READERS)
     if kind not in labels.KINDS:

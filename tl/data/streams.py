@@ -78,8 +78,8 @@ class Endless:
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, place: int) -> int:
-        epoch, position = divmod(int(place), self._n)
+    def __getitem__(self, index: Any) -> Any:
+        epoch, position = divmod(int(index), self._n)
         return int(self._order(epoch)[position]) if self._shuffle else position
 
     def _permutation(self, epoch: int) -> np.ndarray:

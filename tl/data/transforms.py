@@ -124,6 +124,29 @@ def zoom(
     return _affine(image, ((inverse, 0.0), (0.0, inverse)), fill)
 
 
+def elastic(
+    image: np.ndarray, rng: np.random.Generator, strength: float = 0.05, cells: int = 3, fill: int = 0
+) -> np.ndarray:
+    """Bent as if drawn by another hand (after Simard et al. 2003, section 2).
+
+    The corners of `cells` x `cells` squares are moved by normal noise of `strength`, a share of the side, and all between
+    them smoothly.
+    """
+    height, width = image.shape[:2]
+    xs, ys = np.linspace(0, width, cells + 1), np.linspace(0, height, cells + 1)
+    corners = np.stack(np.meshgrid(xs, ys), axis=-1)
+    corners = corners + rng.normal(0, strength, corners.shape) * (width, height)
+    mesh = []
+    for i in range(cells):
+        for j in range(cells):
+            box = (round(xs[j]), round(ys[i]), round(xs[j + 1]), round(ys[i + 1]))
+            # The corners of the source, from the upper left against the clock.
+            quad = (corners[i, j], corners[i + 1, j], corners[i + 1, j + 1], corners[i, j + 1])
+            mesh.append((box, tuple(float(v) for corner in quad for v in corner)))
+    picture = Image.fromarray(image)
+    return np.asarray(picture.transform((width, height), Image.Transform.MESH, mesh, BILINEAR, fillcolor=(fill,) * 3))
+
+
 def low_resolution(image: np.ndarray, rng: np.random.Generator, smallest: int = 8) -> np.ndarray:
     """Seen at a short side drawn from `smallest`.. its own pixels, then brought back to its size (Li et al.
     2020)."""
@@ -204,6 +227,7 @@ TRANSFORMS = {
         rotation,
         shear,
         zoom,
+        elastic,
         low_resolution,
         colour_jitter,
         greyscale,

@@ -38,7 +38,7 @@ def locate(spec: str, model: str = "") -> pathlib.Path:
     `bundled`, "" or `known` (default of `model`). Raises InputError that says what is missing and what to do;
     offline it does so at once.
     """
-    spec = resolve(spec, model)
+    spec = os.path.expandvars(resolve(spec, model))  # $TL_DATA, so that a config is no machine's
     if "," in spec:
         raise InputError(
             f"the weights '{spec}' hold a comma, at which config arguments are split: rename the file or folder."
