@@ -43,5 +43,4 @@ def get_config(arg):
         },
     }
     c.eval_every = 60
-    c.smoke = False
     return c

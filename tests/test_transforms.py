@@ -192,3 +192,14 @@ def test_bad_steps(steps, message):
 def test_random_crop_larger_than_the_image():
     with pytest.raises(InputError, match="size=64 is larger than an image of 40 x 60 with pad=4"):
         t.random_crop(IMAGE, rng(), 64)
+
+
+def test_elastic_with_no_strength_changes_nothing_and_keeps_the_middle_in_place():
+    whole = IMAGE[:39]  # sides that three squares divide
+    assert np.array_equal(t.elastic(whole, rng(), strength=0.0), whole)
+    disc = np.zeros((40, 40, 3), np.uint8)
+    disc[16:24, 16:24] = 255
+    bent = t.elastic(disc, rng(), strength=0.05)
+    centre = [float((bent[:, :, 0] * axis).sum() / bent[:, :, 0].sum()) for axis in np.mgrid[:40, :40]]
+    assert not np.array_equal(bent, disc)
+    assert np.allclose(centre, 19.5, atol=4)

@@ -32,7 +32,7 @@ def get_config(full: bool) -> dict:
             for method, (config, changes) in ways.items()
         ],
         "notes": (
-            "MobileNetV2 trained on ImageNet (TensorFlow padding, batch norm folded, so statistics stay frozen). The data "
-            "have no test split: val is test, and a tenth of train is cut off as val. The classes are ImageNet classes."
+            "MobileNetV2 trained on ImageNet (TensorFlow padding, batch norm folded, so statistics stay frozen). There "
+            "is no test split: val is test, and a tenth of train is cut off as val. Both are classes of ImageNet."
         ),
     }

@@ -129,8 +129,8 @@ def elastic(
 ) -> np.ndarray:
     """Bent as if drawn by another hand (after Simard et al. 2003, section 2).
 
-    The corners of `cells` x `cells` squares are moved by normal noise of `strength`, a share of the side, and all between
-    them smoothly.
+    The corners of `cells` x `cells` squares are moved by normal noise of `strength`, a share of the side, and all
+    between them smoothly.
     """
     height, width = image.shape[:2]
     xs, ys = np.linspace(0, width, cells + 1), np.linspace(0, height, cells + 1)
