@@ -36,9 +36,9 @@ def get_config(arg):
             "schedule": {"lr": 1e-2},
         },
         "finetune": {
-            "groups": (("head", {"lr": 10.0}), ("backbone", {})),
+            "groups": (("head", {"lr": 3.0}), ("backbone", {})),
             "steps": 120,
-            "schedule": {"lr": 1e-3, "warmup": 10},
+            "schedule": {"lr": 1.5e-3, "warmup": 10},
             "optim": {"weight_decay": 0.05},
         },
     }
