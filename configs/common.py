@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression
     c.label_smoothing = 0.0
-    c.class_weights = ""  # "balanced": n / (classes * count); "": none
+    c.class_weights = ""  # "balanced": n / (classes * count), a mean over the batch's weights; "": none
     c.head = {
         "pool": "gap",  # gap: pooled features | flatten: the last map as it is
         "hidden": (),  # widths of hidden layers
@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
     c.batch_size = 32  # over all devices
     c.steps = -1  # gradient steps; -1: from epochs
     c.epochs = 10  # passes over the training images, where steps is -1
-    c.accumulate = 1  # pieces a batch is cut into, one after the other, to save memory
+    c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {
         "name": "adamw",  # sgd | adam | adamw

@@ -1,6 +1,7 @@
 """The net a loss sees: parts by name, statistics, dropout keys, and where a forward pass starts."""
 
 import copy
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,8 @@ def test_parts_are_attributes():
     with pytest.raises(AttributeError, match="no part 'techer': its parts are backbone, teacher"):
         _ = net.techer
     assert copy.copy(net).params is net.params
+    with pytest.raises(ValueError, match="a part cannot be called 'features'"):
+        dataclasses.replace(net, modules={"features": Echo()})
 
 
 def test_heads_go_by_task():

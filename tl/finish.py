@@ -113,6 +113,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         batch_image=first_batch(experiment),
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
+        command=provenance.command(),
         predict=f"python scripts/predict.py --workdir {work.folder} FILES",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,

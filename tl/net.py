@@ -40,6 +40,11 @@ class Net:
     init_key: jax.Array | None = None
     calls: int = 0
 
+    def __post_init__(self) -> None:
+        for part in self.modules:
+            if hasattr(type(self), part) or part in self.__dataclass_fields__:
+                raise ValueError(f"a part cannot be called '{part}': Net has an attribute of that name")
+
     @property
     def dtype(self) -> str:
         """The compute dtype of the backbone."""

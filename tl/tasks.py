@@ -40,7 +40,8 @@ def make(
 ) -> Task:
     """A task of one of KINDS; `classes` are the class names, or the names of the targets of a regression.
 
-    `class_weights` (C,) weigh the examples of a classification by their class.
+    `class_weights` (C,) weigh the examples of a classification by their class; with label smoothing the whole
+    smoothed loss of an example is weighed by its own class (torch weighs the smoothed share by every class's weight).
     """
     if kind not in KINDS:
         raise unknown("task", kind, KINDS)

@@ -6,7 +6,9 @@ import functools
 import importlib.metadata
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = {
@@ -46,6 +48,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = ""
     return found
+
+
+def command() -> str:
+    """The command line of this process, from the checkout's root; "" where it is none of this code's programs."""
+    program = pathlib.Path(sys.argv[0]).resolve()
+    if program.suffix != ".py" or not program.is_relative_to(ROOT):
+        return ""
+    return shlex.join(["python", str(program.relative_to(ROOT)), *sys.argv[1:]])
 
 
 def _git(root: pathlib.Path, *arguments: str) -> str:

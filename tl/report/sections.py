@@ -16,7 +16,7 @@ from tl.report.table import number
 
 MOST_EXAMPLES = 48
 TABLE_CLASSES = 32  # more classes make the confusion matrix a picture
-_NO_STREAMS = ("time", "params", "version", "train")
+_NO_STREAMS = ("time", "params", "version", "train", "selected")
 _LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
 
 
