@@ -28,11 +28,8 @@ def main(arguments: list[str]) -> int:
     except train.Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
         return 2
-    except train.Stopped as error:
-        print(error)
-        return 130
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from the last checkpoint.")
+    except KeyboardInterrupt as stop:
+        print(stop if isinstance(stop, train.Stopped) else "interrupted: run the same command again to go on.")
         return 130
     return 0
 

@@ -77,6 +77,9 @@ def main(
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(stop or "interrupted: run the same command again to go on.", file=sys.stderr)
+        return 130
     for cell in failed:
         print(f"failed: {cell.key}, seed {cell.seed}: {results.command(cell)}", file=sys.stderr)
     return 1 if failed else 0

@@ -45,7 +45,7 @@ class Bench:
     """The script in a folder of its own; its run returns seed / 10 and fails where told."""
 
     def __init__(self, root: pathlib.Path) -> None:
-        self.root, self.runs, self.fail = root, [], set()
+        self.root, self.runs, self.fail, self.stop = root, [], set(), None
         self.main = script().main
         self.table = root / "configs" / "tables" / "toy.py"
         self.table.parent.mkdir(parents=True)
@@ -62,7 +62,9 @@ class Bench:
         self.runs.append((config["file"][-4:], config["seed"]))
         if config["seed"] in self.fail:
             raise FloatingPointError("loss is nan")
-        return {"test/accuracy": config["seed"] / 10, "test/loss": 1.0}
+        if config["seed"] == self.stop:
+            raise KeyboardInterrupt("stopped at step 3")
+        return {"test/accuracy": config["seed"] / 10, "test/loss": 1.0, "time/wall_s": 2.0}
 
     @property
     def cells(self) -> pathlib.Path:
@@ -94,6 +96,16 @@ def test_a_cell_that_stands_is_never_run_again(bench, capsys):
     assert bench.rows[0]["n"] == 3
     assert bench() == 0  # the small form again does not hide the large one
     assert bench.rows[0]["n"] == 3
+
+
+def test_an_interrupted_run_ends_the_table(bench, capsys):
+    bench.stop = 1
+    assert bench() == 130
+    assert "stopped at step 3" in capsys.readouterr().err
+    assert [record["seed"] for record in read_lines(bench.cells)] == [0]
+    bench.stop = None
+    assert bench() == 0
+    assert len(bench.runs) == 5
 
 
 def test_records_and_rows(bench):

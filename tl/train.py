@@ -54,8 +54,8 @@ class Experiment:
     meta: Mapping[str, str]  # what the weights file says of itself
 
 
-class Stopped(Exception):
-    """The run was interrupted; its state is saved."""
+class Stopped(KeyboardInterrupt):
+    """The run was interrupted; its state is saved. No failure of this run alone: what runs many of them stops too."""
 
 
 class Diverged(Exception):

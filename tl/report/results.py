@@ -6,7 +6,6 @@ import dataclasses
 import json
 import pathlib
 import shlex
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -106,17 +105,16 @@ def run_cells(
         if cell.sha in kept(read_lines(records)):
             say("  stands already")
             continue
-        start = time.perf_counter()
         try:
             summary = run(load(cell.config, cell.overrides), str(workdirs / cell.sha), quiet=True)
-            lacking = [name for name in metrics if name not in summary]
+            lacking = [name for name in (*metrics, "time/wall_s") if name not in summary]
             if lacking:
                 raise InputError(f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}.")
         except Exception as error:  # whatever it was, the other cells are worth having
             say(f"  FAILED: {type(error).__name__}: {error}")
             failed.append(cell)
             continue
-        seconds = time.perf_counter() - start
+        seconds = summary["time/wall_s"]  # the run's own: it may have been resumed, or have ended earlier
         values = {name: summary[name] for name in metrics}
         record = {"key": cell.key, "seed": cell.seed, "metrics": values, "config_sha": cell.sha}
         append_line(records, {**record, "commit": commit, "seconds": round(seconds, 1)})
