@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -68,8 +70,8 @@ def test_cached_batches_are_padded_and_in_order():
     rows = {"index": np.arange(10, dtype=np.int32), "map/x": np.arange(20.0).reshape(10, 2)}
     mesh = train.meshes.make_mesh()
     batches = [jax.device_get(batch) for batch in cache.cached_batches(rows, 8, mesh)]
-    assert [batch["mask"].sum() for batch in batches] == [8, 2]
+    assert [int(batch["mask"].sum()) for batch in batches] == [8, 2]
     assert np.concatenate([batch["map/x"][batch["mask"]] for batch in batches]).tolist() == rows["map/x"].tolist()
-    stream = cache.cached_stream(rows, batch_size=4, seed=3, name="train")
+    stream: Any = cache.cached_stream(rows, batch_size=4, seed=3, name="train")
     order = streams.order(10, 3, "train")
     assert stream[2]["index"].tolist() == [order[i] for i in range(8, 12)]

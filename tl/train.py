@@ -44,8 +44,8 @@ class Experiment:
     preprocess: Mapping[str, Preprocess]
     weights: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # shapes of all leaves -> the leaves that are loaded
     streams: Mapping[str, Any]
-    evals: Mapping[str, Iterable[Mapping[str, Any]]]  # "val", "test", ...
-    passes: Mapping[str, Iterable[Mapping[str, Any]]]  # each training stream once, in order, as evaluation sees it
+    evals: Mapping[str, data_streams.EvalBatches]  # "val", "test", ...
+    passes: Mapping[str, data_streams.EvalBatches]  # each training stream once, in order, as evaluation sees it
     dataset: Dataset
     mesh: jax.sharding.Mesh
     steps: int
