@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
     c.batch_size = 32  # over all devices
     c.steps = -1  # gradient steps; -1: from epochs
     c.epochs = 10  # passes over the training images, where steps is -1
+    c.recompute_frozen = False  # True: frozen layers run at every step, even where once an image gives the same
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {

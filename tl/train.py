@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import config as configs
+from tl import frozen, optim
 from tl import mesh as meshes
-from tl import optim
 from tl.checkpoint import Checkpoints
 from tl.config import Config
 from tl.data import streams as data_streams
@@ -44,8 +44,8 @@ class Experiment:
     preprocess: Mapping[str, Preprocess]
     weights: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # shapes of all leaves -> the leaves that are loaded
     streams: Mapping[str, Any]
-    evals: Mapping[str, Iterable[Mapping[str, Any]]]  # "val", "test", ...
-    passes: Mapping[str, Iterable[Mapping[str, Any]]]  # each training stream once, in order, as evaluation sees it
+    evals: Mapping[str, data_streams.EvalBatches]  # "val", "test", ...
+    passes: Mapping[str, data_streams.EvalBatches]  # each training stream once, in order, as evaluation sees it
     dataset: Dataset
     mesh: jax.sharding.Mesh
     steps: int
@@ -75,6 +75,7 @@ class Run:
     log: Log
     checkpoints: Checkpoints
     progress: Progress
+    feeds: frozen.Feeds
 
     def __enter__(self) -> Run:
         return self
@@ -87,7 +88,7 @@ class Run:
         """{"val/accuracy": ...} and what was collected, for each evaluation set in `names`."""
         values, collected = {}, {}
         for name in names:
-            batches = self.experiment.evals[name]
+            batches = self.feeds.evals[name]
             table = collected[name] = collect(partial(self.predict, self.state), batches)
             for task in self.experiment.tasks.values() if table else ():
                 prefix = name if len(self.experiment.tasks) == 1 else f"{name}/{task.name}"
@@ -124,6 +125,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         log,
         checkpoints,
         progress,
+        frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message),
     )
 
 
@@ -235,7 +237,7 @@ def run(work: Run) -> dict[str, float]:
     patience = Patience(config.select, config.patience, work.log.rows())
     clock = Clock(config.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    batches = iter(data_streams.batches(experiment.streams, experiment.mesh, begin)) if begin < total else iter(())
+    batches = iter(data_streams.batches(work.feeds.streams, experiment.mesh, begin)) if begin < total else iter(())
     if config.evaluate_before and begin == 0 and not work.log.rows():
         values, _ = work.evaluate(["test"])
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})

@@ -56,12 +56,17 @@ def train_stream(
     def augment(record: Batch, rng: np.random.Generator) -> Batch:
         return {**record, "image": transform(record["image"], rng)}
 
-    own_seed = _stream_seed(seed, name)
-    rows = grain.MapDataset.source(Endless(len(split), own_seed, shuffle)).seed(own_seed)
+    rows = order(len(split), seed, name, shuffle=shuffle)
     # The random numbers of `augment` depend on a row's place in the endless order, so hosts must be cut out
     # after it: blocks of consecutive rows, dealt to the hosts in turn.
     blocks = rows.map(load).random_map(augment).batch(batch_size // count, batch_fn=_stack)
     return blocks[index::count]
+
+
+def order(n: int, seed: int, name: str = "", *, shuffle: bool = True) -> grain.MapDataset:
+    """The endless row numbers of a training stream over `n` rows, and the seed of what is drawn for each."""
+    own_seed = _stream_seed(seed, name)
+    return grain.MapDataset.source(Endless(n, own_seed, shuffle)).seed(own_seed)
 
 
 class Endless:
@@ -117,9 +122,9 @@ def batches(
 class EvalBatches:
     """A finite, repeatable pass over a split in order; see eval_batches. `size` is the number of images."""
 
-    def __init__(self, rows: grain.MapDataset, size: int, put: Callable[[Batch], Any], threads: int):
+    def __init__(self, rows: grain.MapDataset, size: int, put: Callable[[Batch], Any], threads: int, keep: bool):
         self.size = size
-        self._rows, self._put, self._threads = rows, put, threads
+        self._rows, self._put, self._threads, self._keep = rows, put, threads, keep
         self._kept: list[Batch] | None = None
 
     def __len__(self) -> int:
@@ -130,7 +135,7 @@ class EvalBatches:
             yield from map(self._put, self._kept)
             return
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=AHEAD if self._threads else 0)
-        kept: list[Batch] | None = []
+        kept: list[Batch] | None = [] if self._keep else None
         for rows in self._rows.to_iter_dataset(options):
             if kept is not None:
                 kept.append(rows)
@@ -158,28 +163,55 @@ def eval_batches(
     KEEP_BYTES. `transform` draws from a generator of the image's index, so a random one gives the same images
     in every pass.
     """
-    index = jax.process_index() if process_index is None else process_index
-    count = jax.process_count() if process_count is None else process_count
-    if batch_size % count:
-        raise InputError(f"batch_size={batch_size} is not divided by the {count} hosts; take a multiple.")
-    size, local = len(split), batch_size // count
-    sharding = meshes.batch_sharding(mesh)
 
     def load(i: int) -> Batch:
         image = transform(split.load(i), np.random.default_rng(i))
         return {"image": image, **{k: v[i] for k, v in split.labels.items()}, "index": np.int32(i)}
 
+    def read(start: int, stop: int) -> Batch:
+        return _stack([load(i) for i in range(start, stop)])
+
+    return passes(
+        read,
+        len(split),
+        batch_size,
+        mesh,
+        threads=threads_for(split) if threads is None else threads,
+        process_index=process_index,
+        process_count=process_count,
+        put=put,
+    )
+
+
+def passes(
+    read: Callable[[int, int], Batch],
+    size: int,
+    batch_size: int,
+    mesh: Mesh,
+    *,
+    threads: int,
+    process_index: int | None = None,
+    process_count: int | None = None,
+    put: Callable[[Batch], Any] | None = None,
+    keep: bool = True,
+) -> EvalBatches:
+    """`read(start, stop) -> {field: rows}` of `size` rows, as padded batches on the mesh; see eval_batches."""
+    index = jax.process_index() if process_index is None else process_index
+    count = jax.process_count() if process_count is None else process_count
+    if batch_size % count:
+        raise InputError(f"batch_size={batch_size} is not divided by the {count} hosts; take a multiple.")
+    local = batch_size // count
+    sharding = meshes.batch_sharding(mesh)
+
     def block(number: int) -> Batch:
         start = number * local
-        records = [load(i) for i in range(start, min(start + local, size))]
-        rows = _stack(records or [load(0)])  # a block of padding alone still needs the shapes
-        rows = {key: _filled(values[: len(records)], local) for key, values in rows.items()}
+        real = max(0, min(local, size - start))
+        rows = read(start, start + real) if real else read(0, 1)  # padding alone still needs the shapes
+        rows = {key: _filled(values[:real], local) for key, values in rows.items()}
         return {**rows, "mask": np.arange(start, start + local) < size}
 
-    blocks = count * -(-size // batch_size)
-    rows = grain.MapDataset.range(blocks).map(block)[index::count]
-    threads = threads_for(split) if threads is None else threads
-    return EvalBatches(rows, size, put or (lambda batch: meshes.put(batch, sharding)), threads)
+    rows = grain.MapDataset.range(count * -(-size // batch_size)).map(block)[index::count]
+    return EvalBatches(rows, size, put or (lambda batch: meshes.put(batch, sharding)), threads, keep)
 
 
 def threads_for(*splits: Split) -> int:

@@ -24,7 +24,7 @@ def collect(
     rows: list[Collected] = []
     pending = None
     for batch in batches:
-        small = {field: value for field, value in batch.items() if value.ndim <= 2}
+        small = {field: value for field, value in batch.items() if value.ndim <= 2 and not field.startswith("map/")}
         current = {**small, **{f"outputs/{task}": value for task, value in predict(batch).items()}}
         if pending is not None:  # fetched one batch late: the device computes while the host copies
             rows.append(mesh.gather(pending))

@@ -1,0 +1,77 @@
+"""Frozen maps computed once: the same parameters as with the images, and only where that is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from tl import build, frozen, train
+from tl.data import cache, streams
+
+# what is frozen -> the map that takes the place of the images; None: the images stay
+CASES = {
+    "probe": ({"spec": "configs/probe.py"}, "pooled"),
+    "flatten": ({"spec": "configs/probe.py", "head__pool": "flatten"}, "stage3"),
+    "dropout and average": (
+        {"spec": "configs/probe.py", "head__dropout": 0.5, "head__hidden": (6,), "ema": 0.9},
+        "pooled",
+    ),
+    "last stage": ({"groups": (("head", {}), ("backbone/stage3", {}), (".*", None))}, "stage2"),
+    "only the stem moves": ({"groups": (("backbone/stem", {}), (".*", None))}, None),
+    "moving statistics": ({"spec": "configs/probe.py", "frozen_stats": "none"}, None),
+    "augmented": ({"spec": "configs/probe.py", "train_transforms": (("flip", {}),)}, None),
+    "mixed images": ({"spec": "configs/probe.py", "method_args": {"mixup": 0.4}}, None),
+    "less than an epoch": ({"spec": "configs/probe.py", "steps": 2}, None),
+    "not wanted": ({"spec": "configs/probe.py", "recompute_frozen": True}, None),
+}
+
+
+def toy_run(name: str, tmp_path, **changes):
+    settings = {"train_transforms": (), "steps": 10, "eval_every": 5, "log_every": 5, **CASES[name][0], **changes}
+    chosen = toy.toy_config(settings.pop("spec", "configs/finetune.py"), **settings)
+    return train.start(build.experiment(chosen), tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_deepest_frozen_map_takes_the_place_of_images(name, tmp_path):
+    with toy_run(name, tmp_path) as work:
+        batch = work.feeds.streams["train"][0]
+        inputs = {field for field in batch if field == "image" or field.startswith("map/")}
+        assert inputs == {f"map/{CASES[name][1]}" if CASES[name][1] else "image"}
+        assert np.array_equal(batch["index"], work.experiment.streams["train"][0]["index"])
+        assert np.array_equal(batch["label"], work.experiment.streams["train"][0]["label"])
+
+
+@pytest.mark.parametrize("name", ["probe", "flatten", "dropout and average", "last stage"])
+def test_the_same_parameters_as_without(name, tmp_path):
+    """Ten steps in float64, on eight devices."""
+    ends = []
+    with jax.enable_x64(True):
+        for recompute in (False, True):
+            folder = tmp_path / str(recompute)
+            with toy_run(name, folder, dtype="float64", recompute_frozen=recompute) as work:
+                train.run(work)
+                ends.append((jax.device_get(work.state), work.evaluate(["val", "test"])[0]))
+    toy.same_leaves(ends[0][0], ends[1][0], 1e-9)
+    assert ends[0][1] == pytest.approx(ends[1][1], abs=1e-9)
+
+
+def test_maps_too_large_for_memory_leave_the_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "MOST_BYTES", 100)
+    with toy_run("probe", tmp_path) as work:
+        assert "image" in work.feeds.streams["train"][0]
+
+
+def test_cached_batches_are_padded_and_in_order():
+    rows = {"index": np.arange(10, dtype=np.int32), "map/x": np.arange(20.0).reshape(10, 2)}
+    mesh = train.meshes.make_mesh()
+    batches = [jax.device_get(batch) for batch in cache.cached_batches(rows, 8, mesh)]
+    assert [int(batch["mask"].sum()) for batch in batches] == [8, 2]
+    assert np.concatenate([batch["map/x"][batch["mask"]] for batch in batches]).tolist() == rows["map/x"].tolist()
+    stream: Any = cache.cached_stream(rows, batch_size=4, seed=3, name="train")
+    order = streams.order(10, 3, "train")
+    assert stream[2]["index"].tolist() == [order[i] for i in range(8, 12)]
