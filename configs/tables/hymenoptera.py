@@ -11,9 +11,18 @@ def get_config(full: bool) -> dict:
         "data": "tar:$TL_DATA/hymenoptera.tar",
         "eval_every": 1000,
     }
+    probe = {  # as configs/probe.py
+        "groups": (("head.*", {}), (".*", None)),
+        "train_transforms": (),
+        "optim": {"name": "adam", "clip": 0.0},
+        "schedule": {"lr": 3e-3},
+        "epochs": 10,
+    }
+    then = {"groups": ((".*", {}),), "schedule": {"lr": 1e-4}, "epochs": 3}
     ways = {
         "linear probe": ("configs/probe.py", {"epochs": 10}),
-        "fine-tuned": ("configs/finetune.py", {"epochs": 5, "frozen_stats": "all", "schedule.lr": 2e-4}),
+        "fine-tuned with a new head": ("configs/finetune.py", {"epochs": 5, "frozen_stats": "all", "schedule.lr": 2e-4}),
+        "probe, then fine-tuned": ("configs/lp_ft.py", {"frozen_stats": "all", "stages": (probe, then)}),
     }
     return {
         "name": "hymenoptera",
