@@ -21,7 +21,10 @@ def get_config(full: bool) -> dict:
     then = {"groups": ((".*", {}),), "schedule": {"lr": 1e-4}, "epochs": 3}
     ways = {
         "linear probe": ("configs/probe.py", {"epochs": 10}),
-        "fine-tuned with a new head": ("configs/finetune.py", {"epochs": 5, "frozen_stats": "all", "schedule.lr": 2e-4}),
+        "fine-tuned with a new head": (
+            "configs/finetune.py",
+            {"epochs": 5, "frozen_stats": "all", "schedule.lr": 2e-4},
+        ),
         "probe, then fine-tuned": ("configs/lp_ft.py", {"frozen_stats": "all", "stages": (probe, then)}),
     }
     return {
