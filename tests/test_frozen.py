@@ -75,3 +75,19 @@ def test_cached_batches_are_padded_and_in_order():
     stream: Any = cache.cached_stream(rows, batch_size=4, seed=3, name="train")
     order = streams.order(10, 3, "train")
     assert stream[2]["index"].tolist() == [order[i] for i in range(8, 12)]
+
+
+def test_heads_train_in_bursts_that_end_where_something_is_due(tmp_path):
+    """Calls of 3, 1, 2, 3, ... steps are one program, and every step is logged."""
+    with toy_run("probe", tmp_path, eval_every=4, save_every=3, log_every=1, steps=11) as work:
+        assert work.feeds.rows
+        train.run(work)
+        rows = [row["step"] for row in work.log.rows() if "train/loss" in row]
+        assert rows == list(range(1, 12))
+        assert [row["step"] for row in work.log.rows() if "val/loss" in row] == [4, 8, 11]
+
+
+def test_rows_of_the_endless_order():
+    order = streams.endless(5, 1, "train")
+    assert order.rows(3, 13).tolist() == [order[i] for i in range(3, 13)]
+    assert streams.endless(5, 1, shuffle=False).rows(3, 7).tolist() == [3, 4, 0, 1]

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import finish, models, runs, tasks, train, weights
+from tl import finish, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import sources, splits, streams, transforms
@@ -30,7 +30,7 @@ Summary = dict[str, Any]
 def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
     """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`."""
     folder = pathlib.Path(folder)
-    train.check_folder(folder, config)
+    workdir.check(folder, config)
     if config.combine not in ("soup", "ensemble"):
         raise unknown("combine", config.combine, ("soup", "ensemble"))
     if runs.is_set(config):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tl.train import Experiment
 
 MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
+MOST_DEVICE_BYTES = 2**30
 
 
 class Feeds(NamedTuple):
@@ -29,6 +30,7 @@ class Feeds(NamedTuple):
 
     streams: Mapping[str, Any]
     evals: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, np.ndarray]] = {}  # {stream: rows} small enough to lie on every device
 
 
 def feeds(
@@ -143,4 +145,6 @@ def cached(
     }
     batch = config.eval_batch_size or config.batch_size
     evals = {split: cache.cached_batches(table, batch, mesh) for split, table in held.items()}
-    return Feeds(streams, {**experiment.evals, **evals})
+    # Only heads train in bursts: a step with convolutions is long enough to hide the call.
+    bursts = name == "pooled" and size <= MOST_DEVICE_BYTES
+    return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {})

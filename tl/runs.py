@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tl import config as configs
-from tl import tasks, train, weights
+from tl import tasks, weights, workdir
 from tl.config import Config
 from tl.errors import InputError
 from tl.report import html, provenance, table
@@ -47,7 +47,7 @@ def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: boo
     """Every member in its own folder; a table, a report and a summary of means over seeds and folds."""
     began = time.perf_counter()
     todo = members(config)
-    train.claim(folder, config)
+    workdir.claim(folder, config)
     results: dict[str, list[tuple[str, Summary]]] = {}
     for number, (variant, path, member) in enumerate(todo, start=1):
         summary = run_one(member, folder / path, quiet=quiet)
@@ -129,7 +129,7 @@ def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: 
     for number, changes in enumerate(config.stages):
         follows = {"weights": f"run:{folder}/stages/{number - 1}", "classifier": "auto"} if number else {}
         stages.append(configs.merged(base, {**follows, **dict(changes)}))
-    train.claim(folder, config)
+    workdir.claim(folder, config)
     summary: Summary = {}
     for number, stage in enumerate(stages):
         if not quiet:
@@ -153,7 +153,7 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         raise InputError("config.combine='ensemble' joins what is trained already: use it with configs/evaluate.py.")
     began = time.perf_counter()
     specs = weights.split_specs(config.weights)
-    train.claim(folder, config)
+    workdir.claim(folder, config)
     summary: Summary = {}
     for number, spec in enumerate(specs):
         member = configs.merged(config, {"weights": spec, "combine": "soup"})

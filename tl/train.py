@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -12,10 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tl import config as configs
-from tl import frozen, optim
+from tl import frozen, optim, workdir
 from tl import mesh as meshes
+from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
 from tl.config import Config
 from tl.data import streams as data_streams
@@ -101,7 +101,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
     state, optimizer = init(experiment)
     own_stats = statistics_policy(optimizer, experiment.config.frozen_stats)
-    claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
+    workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
     progress = Progress(experiment.steps, resume or 0, experiment.steps_per_epoch, str(folder), quiet=quiet)
@@ -127,35 +127,6 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         progress,
         frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message),
     )
-
-
-def check_folder(folder: pathlib.Path, config: Config) -> None:
-    """InputError where `folder` holds another config's run or cannot be written to."""
-    held = folder / "config.json"
-    if held.is_file() and held.read_text() != configs.to_json(config):
-        differs = configs.difference(configs.from_json(held.read_text()), config)
-        raise InputError(
-            f"{folder} holds a run of another config (it differs in {', '.join(differs)}): "
-            "give another --workdir, or remove the folder."
-        )
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(
-            f"the workdir {folder} cannot be written to ({existing} is in the way): give another --workdir."
-        )
-
-
-def claim(folder: pathlib.Path, config: Config) -> None:
-    """Make `folder` this config's run."""
-    check_folder(folder, config)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            (folder / "config.json").write_text(configs.to_json(config))
-    except OSError as error:
-        raise InputError(
-            f"the workdir {folder} cannot be written to ({error.strerror}): give another --workdir."
-        ) from error
 
 
 def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
@@ -214,9 +185,9 @@ def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable
     return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
 
 
-def jitted_step(work: Run) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
-    """The step, compiled for the mesh; the state it is given is donated."""
-    experiment, config = work.experiment, work.experiment.config
+def advancing(work: Run, begin: int) -> Advance:
+    """How this run's steps are taken, from step `begin` on."""
+    experiment, config, feeds = work.experiment, work.experiment.config, work.feeds
     step = make_step(
         binder(experiment, work.own_stats),
         experiment.method,
@@ -226,34 +197,37 @@ def jitted_step(work: Run) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
         accumulate=config.accumulate,
         ema=config.ema,
     )
-    return jax.jit(step, donate_argnums=0, out_shardings=meshes.replicated(experiment.mesh))
+    if feeds.rows:
+        orders = {s: data_streams.endless(len(rows["index"]), config.seed, s) for s, rows in feeds.rows.items()}
+        return in_bursts(step, feeds.rows, orders, config.batch_size, experiment.mesh)
+    return one_by_one(step, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)), experiment.mesh)
 
 
 def run(work: Run) -> dict[str, float]:
     """Train to the last step, or until early stopping -> timings. The latest and the best state are saved."""
     experiment, config, total = work.experiment, work.experiment.config, work.experiment.steps
-    step_fn = jitted_step(work)
-    begin = int(work.state.step)
+    step = begin = int(work.state.step)
     patience = Patience(config.select, config.patience, work.log.rows())
     clock = Clock(config.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    batches = iter(data_streams.batches(work.feeds.streams, experiment.mesh, begin)) if begin < total else iter(())
+    advance = advancing(work, begin)
     if config.evaluate_before and begin == 0 and not work.log.rows():
         values, _ = work.evaluate(["test"])
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})
     with work.progress, Interrupts() as interrupts:
-        for step in range(begin + 1, total + 1):
-            if patience.over:
-                break
-            work.state, scalars = step_fn(work.state, next(batches))
-            pending.append((step, scalars))
+        while step < total and not patience.over:
+            # A burst of steps ends where something else is due.
+            until = min(total, *((step // every + 1) * every for every in (experiment.eval_every, config.save_every)))
+            first = step + 1
+            work.state, step, scalars = advance(work.state, step, until)
+            pending.append((first, scalars))
             last = step == total
             evaluates = last or step % experiment.eval_every == 0
             saves = last or step % config.save_every == 0 or interrupts.stop
-            if evaluates or saves or step % config.log_every == 0:
+            if evaluates or saves or step // config.log_every > (first - 1) // config.log_every:
                 # While the newest step runs the one before is read; at an evaluation or a save all must be known good.
                 record(work, pending, keep=0 if evaluates or saves else 1, clock=clock)
-            clock.tick(scalars)
+            clock.tick(scalars, step + 1 - first)
             score, improved = None, False
             if evaluates:
                 values, tables = work.evaluate([name for name in experiment.evals if name != "test"])
@@ -276,15 +250,17 @@ def run(work: Run) -> dict[str, float]:
 
 
 def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: int, clock: Clock) -> None:
-    """Fetch, check and log the scalars of finished steps."""
+    """Fetch, check and log the scalars of finished steps: (the first step, () or (K,) values) each."""
     ready = pending[: len(pending) - keep]
     del pending[: len(ready)]
-    for step, scalars in ready:
-        values = {f"train/{name}": float(value) for name, value in jax.device_get(scalars).items()}
-        check_finite(work, step, values)
-        if step % work.experiment.config.log_every == 0 or step == work.experiment.steps:
-            work.log.row(step, values)
-            work.progress.update(step, values, clock.rate)
+    for first, scalars in ready:
+        columns = {f"train/{name}": np.atleast_1d(value) for name, value in jax.device_get(scalars).items()}
+        for step, row in enumerate(zip(*columns.values(), strict=True), start=first):
+            values = dict(zip(columns, map(float, row), strict=True))
+            check_finite(work, step, values)
+            if step % work.experiment.config.log_every == 0 or step == work.experiment.steps:
+                work.log.row(step, values)
+                work.progress.update(step, values, clock.rate)
 
 
 def check_finite(work: Run, step: int, values: Mapping[str, float]) -> None:

@@ -48,12 +48,12 @@ class Clock:
         self.batch_size, self.images, self.seconds = batch_size, 0, 0.0
         self.since: float | None = None
 
-    def tick(self, scalars: Any) -> None:
-        """A step has been handed to the device."""
+    def tick(self, scalars: Any, steps: int = 1) -> None:
+        """`steps` steps have been handed to the device."""
         if self.since is None:
             jax.block_until_ready(scalars)
         else:
-            self.images += self.batch_size
+            self.images += self.batch_size * steps
             self.seconds += time.perf_counter() - self.since
         self.resume()
 

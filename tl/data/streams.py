@@ -65,8 +65,12 @@ def train_stream(
 
 def order(n: int, seed: int, name: str = "", *, shuffle: bool = True) -> grain.MapDataset:
     """The endless row numbers of a training stream over `n` rows, and the seed of what is drawn for each."""
-    own_seed = _stream_seed(seed, name)
-    return grain.MapDataset.source(Endless(n, own_seed, shuffle)).seed(own_seed)
+    return grain.MapDataset.source(endless(n, seed, name, shuffle=shuffle)).seed(_stream_seed(seed, name))
+
+
+def endless(n: int, seed: int, name: str = "", *, shuffle: bool = True) -> Endless:
+    """The order alone; row B of step s is number s * B of it."""
+    return Endless(n, _stream_seed(seed, name), shuffle)
 
 
 class Endless:
@@ -86,6 +90,15 @@ class Endless:
     def __getitem__(self, index: Any) -> Any:
         epoch, position = divmod(int(index), self._n)
         return int(self._order(epoch)[position]) if self._shuffle else position
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """The row numbers at the places `start` to `stop` of the endless order."""
+        places = np.arange(start, stop)
+        if not self._shuffle:
+            return (places % self._n).astype(np.int32)
+        epochs = range(start // self._n, (stop - 1) // self._n + 1)
+        orders = np.concatenate([self._order(epoch) for epoch in epochs])
+        return orders[places - epochs.start * self._n].astype(np.int32)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self._seed, epoch)).permutation(self._n)
