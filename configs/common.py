@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
-    c.data = "digits"  # digits | glyphs | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
+    c.data = "digits"  # digits | glyphs | noise:SIZE,CLASSES,COUNT | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
     c.classes = 0  # number of classes; 0: as the data says
     c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
     c.val_fraction = 0.1  # share of train cut for val where there is no val
@@ -57,6 +57,11 @@ def get_config() -> ConfigDict:
     c.steps = -1  # gradient steps; -1: from epochs
     c.epochs = 10  # passes over the training images, where steps is -1
     c.recompute_frozen = False  # True: frozen layers run at every step, even where once an image gives the same
+    c.mesh = {
+        "data": 0,  # devices along which only images are split; 0: all that `model` leaves
+        "model": 0,  # devices over which parameters and optimiser state are split, beside the images; 0: whole on each
+    }
+    c.remat = False  # True: blocks keep their inputs alone and run again in the backward pass, to save memory
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {

@@ -102,7 +102,7 @@ def experiment(config: Config) -> train.Experiment:
 
 def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     """Backbone and head, without parameters."""
-    backbone = models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())
+    backbone = models.make(config.model, dtype=config.dtype, remat=config.remat, **config.model_args.to_dict())
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
     return {"backbone": backbone, head_name([task.name], task.name): head}
 
@@ -198,7 +198,7 @@ def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[st
 
 
 def check_batch(config: Config) -> jax.sharding.Mesh:
-    mesh = meshes.make_mesh()
+    mesh = meshes.make_mesh(axes=config.mesh)
     for key in ("batch_size", "eval_batch_size"):
         if config[key] % mesh.size:
             raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")

@@ -138,12 +138,13 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
-    variables = jax.device_put(variables, meshes.replicated(mesh))
+    variables = jax.device_put(variables, meshes.state_sharding(variables, mesh))
     net = bind(variables["params"], variables["stats"])
-    memory = method.memory(net, experiment.passes)
-    opt = jax.jit(optimizer.init, out_shardings=meshes.replicated(mesh))(variables["params"])
+    memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
+    places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
+    opt = jax.jit(optimizer.init, out_shardings=places)(variables["params"])
     state = State(
-        jnp.zeros((), jnp.int32),
+        meshes.put(np.int32(0), meshes.replicated(mesh)),
         variables["params"],
         variables["stats"],
         opt,
@@ -151,7 +152,8 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
         variables if config.ema else {},
     )
     # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
-    return jax.device_put(jax.tree.map(jnp.copy, state), meshes.replicated(mesh)), optimizer
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
 
 
 def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
@@ -159,7 +161,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         experiment.modules,
         tuple(experiment.tasks),
         experiment.preprocess,
-        params,
+        meshes.whole(params, experiment.mesh),
         stats,
         own_stats=own_stats,
         **kw,
@@ -199,8 +201,8 @@ def advancing(work: Run, begin: int) -> Advance:
     )
     if feeds.rows:
         orders = {s: data_streams.endless(len(rows["index"]), config.seed, s) for s, rows in feeds.rows.items()}
-        return in_bursts(step, feeds.rows, orders, config.batch_size, experiment.mesh)
-    return one_by_one(step, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)), experiment.mesh)
+        return in_bursts(step, work.state, feeds.rows, orders, config.batch_size, experiment.mesh)
+    return one_by_one(step, work.state, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)))
 
 
 def run(work: Run) -> dict[str, float]:

@@ -8,6 +8,7 @@ them differently on a CPU. The numbers are the same, tests compare both, and mod
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+TARGET: contextvars.ContextVar[str] = contextvars.ContextVar("target", default="")
+
+
+def for_cpu() -> bool:
+    """Whether what is traced now will run on a CPU: on the default backend, or on TARGET where that is set.
+
+    Set TARGET ("tpu") to compile for a machine that is not at hand.
+    """
+    return (TARGET.get() or jax.default_backend()) == "cpu"
+
 
 Padding = int | str  # pixels on every side (torch), or "SAME" (TensorFlow: the odd pixel goes behind)
 
@@ -34,7 +46,7 @@ def per_channel(vector: jax.Array, like: jax.Array) -> jax.Array:
 
 def hidden_ones(parameter: jax.Array) -> jax.Array | None:
     """(2,) ones that XLA cannot know to be ones, for `fence`; None where no fence is needed."""
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         return None
     flat = lax.stop_gradient(parameter.reshape(-1))
     values = jnp.stack([flat[0], flat[-1]])
@@ -72,7 +84,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0
         pads = lax.padtype_to_pads(x.shape[1:3], window, (strides, strides), padding)
     else:
         pads = [(padding, padding)] * 2
-    if jax.default_backend() == "cpu":
+    if for_cpu():
         if window == (1, 1) and groups == 1 and not any(map(any, pads)):
             return dot(x[:, ::strides, ::strides, :], kernel[0, 0])
         if groups == x.shape[-1] == kernel.shape[-1]:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, run
+from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, remat, run
 from tl.models.ops import max_pool
 from tl.preprocess import Preprocess
 
@@ -79,7 +79,9 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
-            x = Block(self.width, self.strides if i == 1 else 1, self.bottleneck, name=f"block{i}")(x, mode)
+            x = remat(Block, mode)(self.width, self.strides if i == 1 else 1, self.bottleneck, name=f"block{i}")(
+                x, mode
+            )
         return x
 
 
@@ -90,6 +92,7 @@ class Backbone(nn.Module):
     bottleneck: bool = True
     width: int = 64
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:
