@@ -24,7 +24,7 @@ MOST_STEPS = 64  # in one call: between two calls Ctrl-C is heard and progress i
 def compiled(step_fn: Callable[..., Any], state: State) -> Callable[..., Any]:
     """Jitted; the state that it is given is donated, and the next one lies where it lay."""
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    return jax.jit(step_fn, donate_argnums=0, out_shardings=(places, meshes.replicated(state.step.sharding.mesh)))
+    return jax.jit(step_fn, donate_argnums=0, out_shardings=(places, state.step.sharding))  # a scalar's is replicated
 
 
 def one_by_one(step_fn: Step, state: State, batches: Iterator[Any]) -> Advance:
