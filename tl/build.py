@@ -47,10 +47,13 @@ def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> S
     return finish.complete(experiment(config), folder, quiet=quiet)
 
 
-def experiment(config: Config) -> train.Experiment:
-    """Every object of one run, all input checked as far as it can be without running the network."""
+def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.Experiment:
+    """Every object of one run, all input checked as far as it can be without running the network.
+
+    `mesh`: chips to plan for; by default all devices of this process, as `config.mesh` cuts them.
+    """
     check_numbers(config)
-    mesh = check_batch(config)
+    mesh = check_batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
     method_module = find_method(config.method)
     check_arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
@@ -197,8 +200,7 @@ def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[st
     return listed if sized else [*transforms.evaluation(preprocess), *listed]
 
 
-def check_batch(config: Config) -> jax.sharding.Mesh:
-    mesh = meshes.make_mesh(axes=config.mesh)
+def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
     for key in ("batch_size", "eval_batch_size"):
         if config[key] % mesh.size:
             raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,14 +77,15 @@ class Conv(nn.Module):
     standardise: bool = False  # kernels of mean 0 and variance 1 per output channel (arXiv:1903.10520)
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, product: Callable[..., jax.Array] = ops.conv) -> jax.Array:
+        """`product(x, kernel, strides, padding, groups)` may be more than the convolution: see `conv_norm`."""
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", conv_init, shape, wide(x.dtype))
         if self.standardise:
             kernel -= jnp.mean(kernel, (0, 1, 2), keepdims=True)
             kernel *= lax.rsqrt(jnp.mean(jnp.square(kernel), (0, 1, 2), keepdims=True) + 1e-10)
         padding = self.size // 2 if self.padding is None else self.padding
-        y = ops.conv(x, kernel, self.strides, padding, self.groups)
+        y = product(x, kernel, self.strides, padding, self.groups)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
             y += per_channel(bias, y).astype(y.dtype)
@@ -113,24 +115,41 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9  # the share of the old value: 1 - torch's momentum
 
     @nn.compact
-    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        shape, dtype = (x.shape[-1],), wide(x.dtype)
+    def __call__(self, x: jax.Array, mode: Mode, kernel: jax.Array | None = None) -> jax.Array:
+        """The normalised `x`, or `x @ kernel` with `kernel` (C', C): see `ops.pointwise_norm`."""
+        shape, dtype = (x.shape[-1] if kernel is None else kernel.shape[-1],), wide(x.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
         if not mode.own_stats("/".join(self.path[mode.depth :])):
+            x = x if kernel is None else ops.dot(x, kernel.astype(x.dtype))
             factor = scale * lax.rsqrt(var.value + self.epsilon)
             shift = bias - mean.value * factor
             return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
-        y, batch_mean, batch_var = ops.batch_norm(x, scale, bias, jnp.asarray(self.epsilon, dtype))
+        epsilon = jnp.asarray(self.epsilon, dtype)
+        if kernel is None:
+            y, batch_mean, batch_var = ops.batch_norm(x, scale, bias, epsilon, mean.value)
+        else:
+            y, batch_mean, batch_var = ops.pointwise_norm(x, kernel, scale, bias, epsilon)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            count = x.size // x.shape[-1]
+            count = math.prod(x.shape[:-1])
             unbiased = batch_var * (count / max(count - 1, 1))
             old, new = self.momentum, 1 - self.momentum
             mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
             var.value = old * var.value + new * lax.stop_gradient(unbiased)
         return y
+
+
+def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
+    """`norm(conv(x), mode)`; where it costs less memory, without the map between the two."""
+    if ops.for_cpu() or (conv.size, conv.groups, conv.bias) != (1, 1, False) or conv.features < 2 * x.shape[-1]:
+        return norm(conv(x), mode)
+
+    def product(x: jax.Array, kernel: jax.Array, strides: int, *_: Any) -> jax.Array:
+        return norm(x[:, ::strides, ::strides], mode, kernel[0, 0])
+
+    return conv(x, product)
 
 
 class GroupNorm(nn.Module):
