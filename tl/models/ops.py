@@ -9,7 +9,9 @@ them differently on a CPU. The numbers are the same, tests compare both, and mod
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tl.models import gradients, winograd
+
+MOST_TILED = 2**22  # elements: the tiles of a larger map leave the cache
 TARGET: contextvars.ContextVar[str] = contextvars.ContextVar("target", default="")
 
 
@@ -89,10 +94,25 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0
             return dot(x[:, ::strides, ::strides, :], kernel[0, 0])
         if groups == x.shape[-1] == kernel.shape[-1]:
             return shifted_depthwise(x, kernel, strides, pads)
+        if groups == 1 and x.dtype != jnp.bfloat16:
+            return dense_conv(x, kernel, strides, pads)
     return plain_conv(x, kernel, strides, pads, groups)
 
 
-def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int) -> jax.Array:
+def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
+    """`plain_conv` without groups, by Winograd's algorithm where it is faster, and with another weight gradient."""
+    window, plain = kernel.shape[:2], partial(plain_conv, strides=strides, pads=pads)
+    if window == (3, 3) and strides == 1 and tuple(map(tuple, pads)) == ((1, 1),) * 2 and min(kernel.shape[2:]) >= 32:
+        small = x.shape[0] * math.prod(x.shape[1:3]) * max(kernel.shape[2:]) <= MOST_TILED
+        forward, back = (winograd.forward, partial(winograd.forward, turned=True)) if small else (plain, None)
+        return gradients.bilinear(forward, back, winograd.kernel_gradient)(x, kernel)
+    if strides == 1 and window == (3, 3) and x.shape[-1] >= 16:
+        return plain(x, kernel)  # few channels: XLA's own gradient is as fast
+    taps = partial(gradients.by_taps, window=window, strides=strides, pads=pads)
+    return gradients.bilinear(plain, None, taps)(x, kernel)
+
+
+def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int = 1) -> jax.Array:
     """XLA's own convolution."""
     layout = ("NHWC", "HWIO", "NHWC")
     steps = (strides, strides)

@@ -79,9 +79,8 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
-            x = remat(Block, mode)(self.width, self.strides if i == 1 else 1, self.bottleneck, name=f"block{i}")(
-                x, mode
-            )
+            strides = self.strides if i == 1 else 1
+            x = remat(Block, mode)(self.width, strides, self.bottleneck, name=f"block{i}")(x, mode)
         return x
 
 
