@@ -1,9 +1,10 @@
 """Array functions under the layers, and the one place that knows what is slow on a CPU.
 
-XLA:CPU runs three ordinary things badly: 1x1 convolutions (their weight gradient is 2 to 9 times slower than
-the matrix product that it is), depthwise convolutions (40 times slower than shifted multiply-adds) and long
-residual chains (copied into every later weight gradient and computed again there). `conv` and `fence` write
-them differently on a CPU. The numbers are the same, tests compare both, and models never ask where they run.
+XLA:CPU runs some ordinary things badly: 1x1 convolutions (their weight gradient is 2 to 9 times slower than the matrix
+product that it is), the weight gradients of the others (2 to 4 times), depthwise convolutions (40 times slower than
+shifted multiply-adds), the gradient of max pooling (6 times) and chains of cheap operations, which are copied into each
+of their users and computed again there. `conv`, `max_pool` and `fence` write them differently on a CPU, helped by
+winograd.py and gradients.py. The numbers are the same, tests compare both, and models never ask where they run.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0
         pads = [(padding, padding)] * 2
     if for_cpu():
         if window == (1, 1) and groups == 1 and not any(map(any, pads)):
-            return dot(x[:, ::strides, ::strides, :], kernel[0, 0])
+            pointwise = gradients.bilinear(dot, None, gradients.by_product)
+            return pointwise(x[:, ::strides, ::strides, :], kernel[0, 0])
         if groups == x.shape[-1] == kernel.shape[-1]:
             return shifted_depthwise(x, kernel, strides, pads)
         if groups == 1 and x.dtype != jnp.bfloat16:
@@ -151,6 +153,8 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: int = 0, fill: fl
     if padding:
         edge = (padding, padding)
         x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)), constant_values=fill)
+    if for_cpu():
+        return gradients.max_pool(x, window, strides)
     window_shape, steps = (1, window, window, 1), (1, strides, strides, 1)
     return lax.reduce_window(x, -np.inf, lax.max, window_shape, steps, "VALID")
 
