@@ -62,6 +62,8 @@ def get_config() -> ConfigDict:
         "model": 0,  # devices over which parameters and optimiser state are split, beside the images; 0: whole on each
     }
     c.remat = False  # True: blocks keep their inputs alone and run again in the backward pass, to save memory
+    c.keep_features = False  # True: what frozen layers computed stays on disk for later runs, as it does above 4 GiB
+    c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {

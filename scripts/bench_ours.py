@@ -113,7 +113,7 @@ def probe(work: bench.Work, options: dict) -> tuple[Any, dict]:
 
 def loader(work: bench.Work, options: dict) -> tuple[Any, dict]:
     """JPEG files -> random resized crop and flip -> batches on the device."""
-    preprocess = Preprocess(work.size, work.size, (0.5,) * 3, (0.2,) * 3)
+    preprocess = Preprocess(work.size, work.size, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     dataset = build.open_data(settings(work, data=f"folder:{options['images']}", **options.get("keys", {})))
     transform = transforms.compose([("random_resized_crop", {"size": preprocess.size}), ("flip", {})])
     stream = streams.train_stream(dataset.splits["train"], transform, batch_size=work.batch, seed=0)

@@ -16,7 +16,8 @@ from typing import Any
 import bench_works as bench
 import torch
 import torch.nn.functional as F
-from torch_models import CifarResNet, tv
+from torch_models import CifarResNet
+from torchvision import models as tv
 
 
 def main(name: str, options: dict[str, Any]) -> None:
@@ -193,7 +194,7 @@ def peak(dtype: str, n: int = 4096) -> float:
     x = torch.randn(n, n, device=device(), dtype=getattr(torch, dtype))
 
     def product() -> None:
-        x @ x
+        torch.mm(x, x)
         if device() == "cuda":
             torch.cuda.synchronize()
 

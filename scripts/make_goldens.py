@@ -26,7 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "tests"))
 import golden_recipe as recipe  # noqa: E402
-from torch_models import CifarResNet, tv  # noqa: E402  (first: it lets timm find torchvision)
+from torch_models import CifarResNet  # noqa: E402  (first: with it torchvision can be imported)
+from torchvision import models as tv  # noqa: E402
 
 import timm  # noqa: E402  # isort: skip
 

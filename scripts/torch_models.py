@@ -1,4 +1,7 @@
-"""Torch's side of goldens and benchmarks: torchvision, and the CIFAR ResNets that it lacks."""
+"""Torch's side of goldens and benchmarks: the CIFAR ResNets, which torchvision lacks, and a way to import it.
+
+Import this before torchvision.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,6 @@ def without_compiled_operators() -> None:
 
 
 without_compiled_operators()
-from torchvision import models as tv  # noqa: E402
-
-__all__ = ["CifarResNet", "tv"]
 
 
 class CifarBlock(nn.Module):

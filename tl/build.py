@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from tl import finish, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import sources, splits, streams, transforms
-from tl.data.base import Dataset
+from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 from tl.methods.base import head_name
 from tl.models.heads import Head
@@ -89,6 +89,7 @@ def experiment(config: Config) -> train.Experiment:
             for name in ("val", "test")
             if len(dataset.splits.get(name, ()))
         },
+        views=random_views(config, train_split, preprocess, eval_batch, mesh, method.streams),
         passes={name: streams.eval_batches(train_split, evaluation, eval_batch, mesh) for name in method.streams},
         dataset=dataset,
         mesh=mesh,
@@ -98,6 +99,21 @@ def experiment(config: Config) -> train.Experiment:
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, task.classes),
     )
+
+
+def random_views(
+    config: Config, split: Split, preprocess: Preprocess, batch: int, mesh: jax.sharding.Mesh, names: Sequence[str]
+) -> dict[str, streams.EvalBatches]:
+    """`cached_views` passes over a split in one, each image drawn anew in each; {} where none are to be kept."""
+    if not config.cached_views:
+        return {}
+    if not config.train_transforms:
+        raise InputError(
+            "config.cached_views keeps random views, but config.train_transforms is empty: set one of them."
+        )
+    repeated = split.take(np.tile(np.arange(len(split)), config.cached_views))
+    transform = transforms.compose(training_transforms(config, preprocess))
+    return {name: streams.eval_batches(repeated, transform, batch, mesh) for name in names}
 
 
 def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
@@ -133,6 +149,7 @@ def check_numbers(config: Config) -> None:
         "epochs": 0,
         "patience": 0,
         "batch_size": 1,
+        "cached_views": 0,
     }
     for key, bound in least.items():
         if config[key] < bound:

@@ -28,9 +28,10 @@ def bilinear(forward: TwoArrays, input_gradient: TwoArrays | None, kernel_gradie
         like = jax.ShapeDtypeStruct(y.shape, y.dtype)
 
         def of_input(dx: jax.Array) -> jax.Array:
-            if input_gradient is None:
-                return forward(dx, kernel)
-            return jax.linear_transpose(lambda dy: input_gradient(dy, kernel), like)(dx)[0]
+            back = input_gradient
+            return (
+                forward(dx, kernel) if back is None else jax.linear_transpose(lambda dy: back(dy, kernel), like)(dx)[0]
+            )
 
         # What is made of `x` is made again in the backward pass: kept, it would take several times its memory.
         @jax.checkpoint
