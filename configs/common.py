@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     c.val_fraction = 0.1  # share of train cut for val where there is no val
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
+    c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.

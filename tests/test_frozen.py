@@ -92,7 +92,8 @@ def test_maps_too_large_for_the_disk_leave_the_images(tmp_path, monkeypatch):
 
 def test_maps_are_kept_where_that_is_wanted_and_a_half_written_table_counts_as_none(tmp_path, monkeypatch):
     monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
-    toy_run("probe", tmp_path / "a").__exit__()
+    with toy_run("probe", tmp_path / "a"):
+        pass
     assert not (tmp_path / "cache" / "features").exists()
     store, calls = cache.store, []
 
@@ -151,6 +152,19 @@ def test_heads_train_in_bursts_that_end_where_something_is_due(tmp_path):
         rows = [row["step"] for row in work.log.rows() if "train/loss" in row]
         assert rows == list(range(1, 12))
         assert [row["step"] for row in work.log.rows() if "val/loss" in row] == [4, 8, 11]
+
+
+def test_images_that_fit_on_an_accelerator_lie_there(tmp_path, monkeypatch):
+    """Ten steps in float64 that cut their batches out of all images give the same parameters."""
+    ends = []
+    with jax.enable_x64(True):
+        for resident in (False, True):
+            monkeypatch.setattr(frozen, "on_accelerator", lambda resident=resident: resident)
+            with toy_run("not wanted", tmp_path / str(resident), dtype="float64") as work:
+                assert bool(work.feeds.rows) == resident
+                train.run(work)
+                ends.append(jax.device_get(work.state))
+    toy.same_leaves(ends[0], ends[1], 1e-9)
 
 
 def test_rows_of_the_endless_order():

@@ -17,7 +17,7 @@ import tl.methods
 from tl import finish, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import sources, splits, streams, transforms
+from tl.data import images, sources, splits, streams, transforms
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 from tl.methods.base import head_name
@@ -56,6 +56,7 @@ def experiment(config: Config) -> train.Experiment:
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
+    images.use(config.image_library)
     dataset = open_data(config)
     task = make_task(config, dataset)
     check_select(config, task, dataset)
@@ -118,7 +119,9 @@ def random_views(
 
 def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     """Backbone and head, without parameters."""
-    backbone = models.make(config.model, dtype=config.dtype, remat=config.remat, **config.model_args.to_dict())
+    backbone = models.make(
+        config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
+    )
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
     return {"backbone": backbone, head_name([task.name], task.name): head}
 

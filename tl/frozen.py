@@ -54,13 +54,34 @@ def feeds(
 ) -> Feeds:
     """The run's streams and evaluation sets, from the deepest frozen map on where that is exact and worth it."""
     untouched = Feeds(experiment.streams, experiment.evals)
-    if not worth_it(experiment) or int(state.step) >= experiment.steps:
+    if int(state.step) >= experiment.steps:
         return untouched
+    if not worth_it(experiment):
+        return untouched._replace(rows=resident(experiment))
     for name in frozen_maps(experiment, state, optimizer, own_stats):
         size = map_bytes(experiment, state, bind, name)
         if (size <= MOST_BYTES or storable(size)) and suffices(experiment, state, bind, name):
             return cached(experiment, state, bind, name, size, say)
-    return untouched
+    return untouched._replace(rows=resident(experiment))
+
+
+def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
+    """The training images themselves, where an accelerator can hold them all and none is augmented; else {}.
+
+    Its steps then wait neither for the host nor for the bus. A CPU's step is long enough to hide both.
+    """
+    if not on_accelerator() or experiment.config.train_transforms or jax.process_count() > 1:
+        return {}
+    shapes = {name: rows["image"].shape[1:] for name, rows in one_batch(experiment).items()}
+    passes = {name: experiment.passes[name] for name in shapes}
+    if sum(math.prod(shapes[name]) * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
+        return {}
+    tables = {name: collect(lambda batch: {"image": batch["image"]}, batches) for name, batches in passes.items()}
+    return {name: {"image": table.pop("outputs/image"), **table} for name, table in tables.items()}
+
+
+def on_accelerator() -> bool:
+    return jax.default_backend() != "cpu"
 
 
 def storable(size: int) -> bool:
@@ -202,7 +223,7 @@ class Keys:
         # Two versions or kinds of machine round differently: what one computed is not quite what the other would.
         self._common = [FORMAT, jax.__version__, jax.default_backend(), name, config.model, config.dtype]
         self._common += [config.model_args.to_dict(), repr(experiment.preprocess["backbone"])]
-        self._common += [config.train_transforms, experiment.dataset.fingerprint]
+        self._common += [config.image_library, config.train_transforms, experiment.dataset.fingerprint]
         self._weights = ""
         self.folders: list[pathlib.Path] = []
 
