@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     c.val_fraction = 0.1  # share of train cut for val where there is no val
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
+    c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.
@@ -62,6 +63,8 @@ def get_config() -> ConfigDict:
         "model": 0,  # devices over which parameters and optimiser state are split, beside the images; 0: whole on each
     }
     c.remat = False  # True: blocks keep their inputs alone and run again in the backward pass, to save memory
+    c.keep_features = False  # True: what frozen layers computed stays on disk for later runs, as it does above 4 GiB
+    c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {

@@ -46,6 +46,7 @@ class Experiment:
     streams: Mapping[str, Any]
     evals: Mapping[str, data_streams.EvalBatches]  # "val", "test", ...
     passes: Mapping[str, data_streams.EvalBatches]  # each training stream once, in order, as evaluation sees it
+    views: Mapping[str, data_streams.EvalBatches]  # its random views one after the other, where they are to be kept
     dataset: Dataset
     mesh: jax.sharding.Mesh
     steps: int
@@ -108,13 +109,13 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     if resume is not None:
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
-    log = Log(folder, resume_step=resume, write=jax.process_index() == 0)
     bind = binder(experiment, lambda path: False)
     predict = jax.jit(
         lambda variables, memory, batch: experiment.method.predict(
             bind(variables["params"], variables["stats"]), batch, memory
         )
     )
+    feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(
         experiment,
         folder,
@@ -122,10 +123,10 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         optimizer,
         own_stats,
         lambda s, batch: predict(s.variables, s.memory, batch),
-        log,
+        Log(folder, resume_step=resume, write=jax.process_index() == 0),
         checkpoints,
         progress,
-        frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message),
+        feeds,
     )
 
 
@@ -200,7 +201,10 @@ def advancing(work: Run, begin: int) -> Advance:
         ema=config.ema,
     )
     if feeds.rows:
-        orders = {s: data_streams.endless(len(rows["index"]), config.seed, s) for s, rows in feeds.rows.items()}
+        orders = {
+            stream: data_streams.endless(len(rows["index"]) // feeds.views, config.seed, stream, views=feeds.views)
+            for stream, rows in feeds.rows.items()
+        }
         return in_bursts(step, work.state, feeds.rows, orders, config.batch_size, experiment.mesh)
     return one_by_one(step, work.state, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)))
 

@@ -65,6 +65,11 @@ def fence(x: jax.Array, mode: Mode) -> jax.Array:
     return x if mode.ones is None else ops.fence(x, mode.ones)
 
 
+def relu(x: jax.Array, mode: Mode) -> jax.Array:
+    """max(x, 0), on a CPU as a buffer of its own: see `ops.fence`."""
+    return fence(nn.relu(x), mode)
+
+
 class Conv(nn.Module):
     """Convolution with `kernel` (size, size, C / groups, features) and, if asked, `bias` (features,)."""
 

@@ -44,7 +44,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         x = Conv(self.features, self.size, self.strides, self.padding, self.groups, name="conv")(x)
         x = BatchNorm(name="bn")(x, mode)
-        return x if self.linear else nn.relu6(x)
+        return x if self.linear else fence(nn.relu6(x), mode)
 
 
 class Block(nn.Module):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, remat, run
+from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, relu, remat, run
 from tl.models.ops import adaptive_pool, global_pool, max_pool, wide
 from tl.preprocess import Preprocess
 
@@ -30,7 +30,7 @@ class Stage(nn.Module):
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.convs + 1):
             x = Conv(self.width, bias=True, name=f"conv{i}")(x)
-            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
+            x = relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x, mode)
         return max_pool(x, window=2, strides=2)
 
 
