@@ -229,6 +229,12 @@ def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
             f"config.batch_size={config.batch_size} cannot be cut into accumulate={config.accumulate} pieces on "
             f"{mesh.size} devices: each device's rows must divide by it."
         )
+    groups, piece = config.get("norm_groups", 0), config.batch_size // config.accumulate
+    if groups < 0 or (groups and piece % groups):
+        raise InputError(
+            f"config.norm_groups={groups} must divide the {piece} rows that go through the network at once (batch_size "
+            "over accumulate), or be 0 for the statistics of them all."
+        )
     return mesh
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pathlib
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from tl import build, train
+from tl import build, roofline, train
 from tl import config as configs
 from tl import mesh as meshes
 from tl.advance import compiled
 from tl.config import Config
-from tl.data import streams
 from tl.errors import InputError
 from tl.models import ops
 from tl.optim import Optimizer
@@ -126,9 +128,50 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
         ops.TARGET.reset(token)
 
 
-def compile_step(config: Config, topology: str, options: dict[str, Any] | None = None) -> tuple[Any, Any, float]:
-    """(the compiled step, its experiment, seconds of compilation) on `topology`."""
-    mesh = meshes.make_mesh(devices(topology), config.mesh)
+def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.Path | None = None) -> dict[str, Any]:
+    """What the step of `config` takes on the topology `name`; bytes, FLOPs, seconds. `options` are the compiler's."""
+    if name.partition(":")[0] not in roofline.CHIPS:
+        raise InputError(f"--topology {name} names no known chip: it must be one of {', '.join(roofline.CHIPS)}.")
+    # Weights change no shape; what they say of preprocessing can be set by image_size.
+    config = configs.merged(config, {"weights": "none", "classifier": "auto", "steps": config.steps})
+    mesh = meshes.make_mesh(devices(name), config.mesh)
     program, experiment = lowered(config, mesh)
     begin = time.perf_counter()
-    return program.compile(compiler_options=options), experiment, time.perf_counter() - begin
+    try:
+        done = program.compile(compiler_options=dict(options))
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        if "RESOURCE_EXHAUSTED" in reason or "memory" in reason:
+            reason += "; lower batch_size, raise accumulate or mesh.model, or set remat"
+        raise InputError(f"the TPU compiler refuses this step on {name}: {reason}.") from error
+    duration = time.perf_counter() - begin
+    text, memory, cost = done.as_text(), done.memory_analysis(), done.cost_analysis()
+    if hlo:
+        hlo.write_text(text)
+    messages, per_chip = roofline.collectives(text), config.batch_size / mesh.size
+    # The compiler counts a loop's body once.
+    turns = config.accumulate
+    flops, accessed, traffic = cost["flops"] * turns, cost["bytes accessed"] * turns, roofline.memory_traffic(text)
+    seconds = roofline.seconds(flops, traffic, messages, name)
+    return {
+        "topology": name,
+        "chips": mesh.size,
+        "batch_size": config.batch_size,
+        "compile_seconds": round(duration, 1),
+        "memory": {
+            "arguments": memory.argument_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "peak": memory.peak_memory_in_bytes,
+            "chip": roofline.CHIPS[name.partition(":")[0]].memory,
+        },
+        "per_image": {
+            "flops": flops / per_chip,
+            "bytes_accessed": accessed / per_chip,
+            "hbm": traffic / per_chip,
+        },
+        "collectives": [dataclasses.asdict(message) for message in messages],
+        "seconds": seconds,
+        "images_per_s": config.batch_size / seconds["step"],
+        "steps": experiment.steps,
+        "chip_hours": experiment.steps * seconds["step"] * mesh.size / 3600,
+    }

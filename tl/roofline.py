@@ -1,4 +1,4 @@
-"""What a compiled TPU program costs: its text read, and a roofline model of one chip in a torus. No time is measured."""
+"""What a compiled TPU program costs: its text read, and a roofline model of chips in a torus. No time is measured."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Chip:
     ring: int  # chips along an axis from which on its ends are joined, at multiples of it
 
 
-# docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}: peak compute, HBM capacity and bandwidth. Links: ICI bandwidth per chip
-# there (v4 2,400, v5e 1,600, v5p 4,800, v6e 3,584 Gbit/s one way) over its 6, 4, 6 and 4 links.
+# docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}: peak compute, HBM capacity and bandwidth. Links: the ICI bandwidth
+# per chip there (v4 2,400, v5e 1,600, v5p 4,800, v6e 3,584 Gbit/s in each direction) over its 6, 4, 6 and 4 links.
 CHIPS = {
     "v4": Chip(275e12, 32e9, 1228e9, 50e9, 4),
     "v5e": Chip(197e12, 16e9, 819e9, 50e9, 16),

@@ -31,7 +31,7 @@ def never(path: str) -> bool:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["ones"], meta_fields=["train", "own_stats", "remat", "depth"]
+    jax.tree_util.register_dataclass, data_fields=["ones"], meta_fields=["train", "own_stats", "norm_groups", "remat", "depth"]
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -44,6 +44,7 @@ class Mode:
 
     train: bool = False
     own_stats: Callable[[str], bool] = never
+    norm_groups: int = 0  # batch norm over each of so many equal parts of the batch; 0: over all of it
     remat: bool = False  # set by `inside`: blocks run again in the backward pass
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
     ones: jax.Array | None = None  # set by `inside`: see `ops.fence`
@@ -119,26 +120,32 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9  # the share of the old value: 1 - torch's momentum
 
+    def owns(self, mode: Mode) -> bool:
+        """Whether this layer normalises with the statistics of its batch."""
+        return mode.own_stats("/".join(self.path[mode.depth :]))
+
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode, kernel: jax.Array | None = None) -> jax.Array:
-        """The normalised `x`, or `x @ kernel` with `kernel` (C', C): see `ops.pointwise_norm`."""
+        """The normalised `x`; with `kernel` (C', C), and where the layer `owns`, the normalised x @ kernel."""
         shape, dtype = (x.shape[-1] if kernel is None else kernel.shape[-1],), wide(x.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
-        if not mode.own_stats("/".join(self.path[mode.depth :])):
-            x = x if kernel is None else ops.dot(x, kernel.astype(x.dtype))
+        if not self.owns(mode):
             factor = scale * lax.rsqrt(var.value + self.epsilon)
             shift = bias - mean.value * factor
             return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
-        epsilon = jnp.asarray(self.epsilon, dtype)
-        if kernel is None:
-            y, batch_mean, batch_var = ops.batch_norm(x, scale, bias, epsilon, mean.value)
-        else:
-            y, batch_mean, batch_var = ops.pointwise_norm(x, kernel, scale, bias, epsilon)
+        epsilon, near = jnp.asarray(self.epsilon, dtype), mean.value
+
+        def norm(rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            if kernel is None:
+                return ops.batch_norm(rows, scale, bias, epsilon, near)
+            return ops.pointwise_norm(rows, kernel, scale, bias, epsilon)
+
+        y, batch_mean, batch_var = in_groups(norm, x, mode.norm_groups) if mode.norm_groups > 1 else norm(x)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            count = math.prod(x.shape[:-1])
+            count = math.prod(x.shape[:-1]) // max(mode.norm_groups, 1)
             unbiased = batch_var * (count / max(count - 1, 1))
             old, new = self.momentum, 1 - self.momentum
             mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
@@ -146,9 +153,20 @@ class BatchNorm(nn.Module):
         return y
 
 
+def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`norm` of each of `groups` runs of rows by itself -> (y, mean of the means, mean of the variances)."""
+    if x.shape[0] % groups:
+        raise errors.InputError(
+            f"config.norm_groups={groups} does not divide a batch of {x.shape[0]} rows: take a divisor of it."
+        )
+    y, means, variances = jax.vmap(norm)(x.reshape(groups, -1, *x.shape[1:]))
+    return y.reshape(*x.shape[:-1], -1), jnp.mean(means, 0), jnp.mean(variances, 0)
+
+
 def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
-    """`norm(conv(x), mode)`; where it costs less memory, without the map between the two."""
-    if ops.for_cpu() or (conv.size, conv.groups, conv.bias) != (1, 1, False) or conv.features < 2 * x.shape[-1]:
+    """`norm(conv(x), mode)`; where that costs less memory, without the map between the two (`ops.pointwise_norm`)."""
+    pointwise = (conv.size, conv.groups, conv.bias, conv.standardise) == (1, 1, False, False)
+    if ops.for_cpu() or not pointwise or conv.features < 2 * x.shape[-1] or not norm.owns(mode):
         return norm(conv(x), mode)
 
     def product(x: jax.Array, kernel: jax.Array, strides: int, *_: Any) -> jax.Array:

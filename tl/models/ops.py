@@ -208,7 +208,11 @@ def batch_norm(
         mean = near + offset
         variance = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(offset), 0.0)
     factor = scale * lax.rsqrt(variance + epsilon)
-    return ((values - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)).astype(x.dtype), mean, variance
+    return (
+        ((values - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)).astype(x.dtype),
+        mean,
+        variance,
+    )
 
 
 @batch_norm.defjvp
@@ -248,5 +252,5 @@ def pointwise_norm(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.
     folded = (weights * (scale * lax.rsqrt(variance + epsilon))[None, :]).astype(x.dtype)
     # Taken from the rounded kernel, or the map's mean would be off by the rounding.
     shift = bias - jnp.matmul(centre, folded.astype(dtype), precision=high)
-    y = plain_conv(x, folded[None, None], 1, [(0, 0), (0, 0)], 1)
+    y = lax.dot_general(x, folded, (((x.ndim - 1,), (0,)), ((), ())))  # in x's dtype, and so are its gradients
     return (y.astype(dtype) + per_channel(shift, x)).astype(x.dtype), mean, variance

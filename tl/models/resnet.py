@@ -42,9 +42,7 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        return conv_norm(
-            Conv(self.features, size=1, strides=self.strides, name="conv"), BatchNorm(name="bn"), x, mode
-        )
+        return conv_norm(Conv(self.features, size=1, strides=self.strides, name="conv"), BatchNorm(name="bn"), x, mode)
 
 
 class Block(nn.Module):
