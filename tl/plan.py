@@ -7,7 +7,6 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -59,34 +58,36 @@ def devices(topology: str) -> list[Any]:
         ) from error
 
 
-def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
-    """(one row of each stream, read and on the host's device; the global batch as shapes on `mesh`).
+def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
+    """{stream: {field: shape}} of the global batch on `mesh`, after one row of each stream, which is all that is read.
 
-    Only one row is read, so that a batch of any size costs nothing; every stream's rows are multiples of batch_size.
+    Every stream's rows are multiples of batch_size, so a batch of any size costs nothing.
     """
-    single = configs.merged(config, {"batch_size": 1, "eval_batch_size": 1, "accumulate": 1, "mesh": {"model": 0}})
-    host = build.experiment(single, meshes.make_mesh(jax.devices()[:1]))
-    rows = {name: stream[0] for name, stream in host.streams.items()}
+    alone = {"batch_size": 1, "eval_batch_size": 1, "accumulate": 1, "norm_groups": 0, "mesh": {"model": 0}}
+    host = build.experiment(configs.merged(config, alone), meshes.make_mesh(jax.devices()[:1]))
     place = meshes.batch_sharding(mesh)
 
     def widen(x: Any) -> jax.ShapeDtypeStruct:
         shape = (np.shape(x)[0] * config.batch_size, *np.shape(x)[1:])
         return jax.ShapeDtypeStruct(shape, np.asarray(x).dtype, sharding=place)
 
-    return jax.tree.map(jnp.asarray, rows), jax.tree.map(widen, rows)
+    return {name: jax.tree.map(widen, stream[0]) for name, stream in host.streams.items()}
 
 
-def abstract_state(experiment: train.Experiment, rows: Any) -> tuple[State, Optimizer]:
-    """What `train.init` makes, as shapes and shardings, without an array; `rows`: any batch, such as one row.
+def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Optimizer]:
+    """What `train.init` makes, as shapes and shardings, without an array; `batch` as `abstract_batch` gives it.
 
     A method's memory is shaped as one batch makes it, not a pass over the data.
     """
     config, method, mesh = experiment.config, experiment.method, experiment.mesh
     bind = train.binder(experiment, lambda path: False)
-    variables = jax.eval_shape(partial(create, bind, method, rows, jax.random.key(config.seed)))
+    variables = jax.eval_shape(lambda b: create(bind, method, b, jax.random.key(config.seed)), batch)
     optimizer = train.make_optimizer(experiment, variables["params"])
-    passes = {stream: [rows[stream]] for stream in method.streams}
-    memory = jax.eval_shape(lambda v: method.memory(bind(v["params"], v["stats"]), passes), variables)
+    memory = jax.eval_shape(
+        lambda v, b: method.memory(bind(v["params"], v["stats"]), {name: [b[name]] for name in method.streams}),
+        variables,
+        batch,
+    )
     whole = meshes.replicated(mesh)
 
     def placed(tree: Any, places: Any) -> Any:
@@ -112,8 +113,8 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
     experiment = build.experiment(config, mesh)
     token = ops.TARGET.set("tpu")
     try:
-        rows, batch = abstract_batch(config, mesh)
-        state, optimizer = abstract_state(experiment, rows)
+        batch = abstract_batch(config, mesh)
+        state, optimizer = abstract_state(experiment, batch)
         step = make_step(
             train.binder(experiment, train.statistics_policy(optimizer, config.frozen_stats)),
             experiment.method,

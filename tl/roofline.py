@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
@@ -99,7 +99,7 @@ def _group(line: str) -> int:
     Written as replica_groups=mesh['a'=4,'b'=2] {'a'} (or {'a':(1)2}, a part of an axis), [groups,chips]<=... or
     {{0,1},...}.
     """
-    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line)
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line)
     if named:
         lengths = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
         axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", named[2])
@@ -109,6 +109,16 @@ def _group(line: str) -> int:
         return int(iota[1])
     listed = re.search(r"replica_groups=\{\{([\d,]*)\}", line)
     return len(listed[1].split(",")) if listed else 1
+
+
+def _turns(line: str, bodies: Mapping[str, Sequence[str]]) -> int:
+    """How often a loop turns: the limit that its condition compares the counter with; 1 where none is written."""
+    condition = re.search(r"condition=%?([\w.\-]+)", line)
+    limits = [int(n) for row in bodies.get(condition[1] if condition else "", ()) for n in _LIMIT.findall(row)]
+    return max(limits, default=1)
+
+
+_LIMIT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
 
 
 def _lines(text: str, *, fused: bool = True) -> Iterator[tuple[str, int]]:
@@ -126,11 +136,11 @@ def _lines(text: str, *, fused: bool = True) -> Iterator[tuple[str, int]]:
     def walk(name: str, times: int) -> Iterator[tuple[str, int]]:
         for line in bodies.get(name, ()):
             yield line, times
-            loop = re.search(r"known_trip_count\D*(\d+)", line)
-            inner = re.findall(r"(?:body|calls)=%?([\w.\-]+)", line)
-            if fused or " while(" in line:
-                for called in inner:
-                    yield from walk(called, times * (int(loop[1]) if loop else 1))
+            loop = " while(" in line
+            if fused or loop:
+                turns = _turns(line, bodies) if loop else 1
+                for called in re.findall(r"(?:body|calls)=%?([\w.\-]+)", line):
+                    yield from walk(called, times * turns)
 
     return walk(entry, 1)
 

@@ -31,7 +31,9 @@ def never(path: str) -> bool:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["ones"], meta_fields=["train", "own_stats", "norm_groups", "remat", "depth"]
+    jax.tree_util.register_dataclass,
+    data_fields=["ones"],
+    meta_fields=["train", "own_stats", "norm_groups", "remat", "depth"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
