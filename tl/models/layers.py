@@ -168,7 +168,7 @@ def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> 
 def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
     """`norm(conv(x), mode)`; where that costs less memory, without the map between the two (`ops.pointwise_norm`)."""
     pointwise = (conv.size, conv.groups, conv.bias, conv.standardise) == (1, 1, False, False)
-    if ops.for_cpu() or not pointwise or conv.features < 2 * x.shape[-1] or not norm.owns(mode):
+    if ops.for_cpu() or not pointwise or conv.features < 4 * x.shape[-1] or not norm.owns(mode):
         return norm(conv(x), mode)
 
     def product(x: jax.Array, kernel: jax.Array, strides: int, *_: Any) -> jax.Array:
