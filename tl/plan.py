@@ -137,7 +137,7 @@ def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.
     config = configs.merged(config, {"weights": "none", "classifier": "auto", "steps": config.steps})
     mesh = meshes.make_mesh(devices(name), config.mesh)
     program, experiment = lowered(config, mesh)
-    begin = time.perf_counter()
+    begin = time.perf_counter(), time.process_time()
     try:
         done = program.compile(compiler_options=dict(options))
     except jax.errors.JaxRuntimeError as error:
@@ -145,7 +145,7 @@ def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.
         if "RESOURCE_EXHAUSTED" in reason or "memory" in reason:
             reason += "; lower batch_size, raise accumulate or mesh.model, or set remat"
         raise InputError(f"the TPU compiler refuses this step on {name}: {reason}.") from error
-    duration = time.perf_counter() - begin
+    duration, processors = time.perf_counter() - begin[0], time.process_time() - begin[1]
     text, memory, cost = done.as_text(), done.memory_analysis(), done.cost_analysis()
     if hlo:
         hlo.write_text(text)
@@ -159,6 +159,7 @@ def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.
         "chips": mesh.size,
         "batch_size": config.batch_size,
         "compile_seconds": round(duration, 1),
+        "compile_cpu_seconds": round(processors, 1),
         "memory": {
             "arguments": memory.argument_size_in_bytes,
             "temporaries": memory.temp_size_in_bytes,
