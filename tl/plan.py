@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",  # of the machine, not of the topology
     "TPU_MIN_LOG_LEVEL": "3",
 }
 
@@ -46,11 +47,12 @@ def devices(topology: str) -> list[Any]:
         import libtpu  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
-            "libtpu, the TPU compiler, is not installed: pip install 'tl[plan]' (a version that goes with jax "
-            f"{jax.__version__})."
+            "libtpu, the TPU compiler, is not installed: pip install -e '.[plan]' (version 0.0.42.1 goes with jax "
+            f"0.10.2, and this is jax {jax.__version__})."
         ) from None
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}  # else a v4 chip is two devices
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices)
     except Exception as error:  # a jax.errors.JaxRuntimeError or a ValueError, by the kind of mistake
         reason = str(error).splitlines()[0][:120]
         raise InputError(

@@ -252,5 +252,6 @@ def pointwise_norm(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.
     folded = (weights * (scale * lax.rsqrt(variance + epsilon))[None, :]).astype(x.dtype)
     # Taken from the rounded kernel, or the map's mean would be off by the rounding.
     shift = bias - jnp.matmul(centre, folded.astype(dtype), precision=high)
-    y = lax.dot_general(x, folded, (((x.ndim - 1,), (0,)), ((), ())))  # in x's dtype, and so are its gradients
-    return (y.astype(dtype) + per_channel(shift, x)).astype(x.dtype), mean, variance
+    # Not cut to x's dtype: on a mesh the folded kernel's gradient then goes with the shift's in one all-reduce.
+    y = lax.dot_general(x, folded, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=dtype)
+    return (y + per_channel(shift, x)).astype(x.dtype), mean, variance
