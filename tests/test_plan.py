@@ -120,7 +120,7 @@ def test_statistics_of_each_chips_rows_need_no_message_of_their_own():
         counts[groups] = dict.fromkeys((2, 4), 0)
         for message in messages:
             counts[groups][message["group"]] += message["count"]
-    # Three norms, there and back; then the gradients, with which the statistics of groups travel.
+    # Three norms, there and back, and the gradients; two groups of two chips also take the mean of their statistics.
     assert counts == {0: {2: 0, 4: 7}, 2: {2: 7, 4: 1}, 4: {2: 0, 4: 1}}
 
 
