@@ -100,7 +100,6 @@ def test_group_norm_leaves_one_all_reduce_of_the_gradients_and_splitting_divides
             assert message["kind"] == "all-reduce"
             # The loss and the norms of gradient and parameters travel with the gradients.
             assert gradients <= message["size"] <= gradients + 64
-    print(held, {n: f["memory"] for n, f in found.items()})
     assert held[2] < 0.6 * held[1]
     # Tiles of 8 x 128 pad small leaves, so the compiler's figure is the larger one.
     for n, wanted in held.items():

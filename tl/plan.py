@@ -99,8 +99,9 @@ def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Opt
         return placed(tree, meshes.state_sharding(tree, mesh))
 
     variables = split(variables)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
     state = State(
-        jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+        step,
         variables["params"],
         variables["stats"],
         split(jax.eval_shape(optimizer.init, variables["params"])),
