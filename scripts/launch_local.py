@@ -44,8 +44,9 @@ def start(arguments: list[str], index: int, count: int, port: int, devices: int)
 
 
 def show(lines: IO[str], prefix: str) -> None:
-    for line in lines:
-        print(f"{prefix}{line}", end="", flush=True)
+    with lines:
+        for line in lines:
+            print(f"{prefix}{line}", end="", flush=True)
 
 
 def ending(code: int) -> str:

@@ -132,8 +132,9 @@ class Launched:
 
     def read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said += line
+        with self.process.stdout as lines:
+            for line in lines:
+                self.said += line
 
     def __enter__(self) -> Launched:
         return self
@@ -142,6 +143,7 @@ class Launched:
         for pid in map(int, re.findall(r"has pid (\d+)", self.said)) if self.process.poll() is None else ():
             os.kill(pid, signal.SIGKILL)
         self.process.kill()
+        self.process.wait()
         self.reader.join()
 
     def pid(self, process: int) -> int:
