@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     processes: list[subprocess.Popen] = []
     try:
         for index in range(flags.processes):
-            processes.append(start(flags.arguments, index, flags.processes, port, flags.devices))  # noqa: PERF401 (killed below)
+            processes.append(start(flags.arguments, index, flags.processes, port, flags.devices))
             print(f"launch_local: process {index} has pid {processes[-1].pid}", flush=True)
         readers = [
             threading.Thread(target=show, args=(process.stdout, f"[{index}] " if index else ""))

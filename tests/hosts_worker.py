@@ -30,7 +30,13 @@ CASES |= {name: (spec, {**row, "train_transforms": ()}) for name, (spec, row) in
 
 def run(name: str, folder: pathlib.Path) -> None:
     spec, changes = CASES[name]
-    settings = {"data": f"npz:{folder / 'data.npz'}", "dtype": "float64", "steps": 10, "eval_every": 10, "save_every": 100}
+    settings = {
+        "data": f"npz:{folder / 'data.npz'}",
+        "dtype": "float64",
+        "steps": 10,
+        "eval_every": 10,
+        "save_every": 100,
+    }
     chosen = toy.toy_config(f"configs/{spec}.py", **{**settings, **changes})
     with train.start(build.experiment(chosen), folder / name, quiet=True) as work:
         train.run(work)
@@ -39,7 +45,9 @@ def run(name: str, folder: pathlib.Path) -> None:
         if jax.process_index() == 0:
             np.savez(folder / f"{name}.npz", allow_pickle=False, **leaves)
             last = {key: value for key, value in work.log.rows()[-1].items() if key.startswith("val/")}
-            (folder / f"{name}.json").write_text(json.dumps({**last, "inputs": inputs, "bursts": bool(work.feeds.rows)}))
+            (folder / f"{name}.json").write_text(
+                json.dumps({**last, "inputs": inputs, "bursts": bool(work.feeds.rows)})
+            )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ FLOORS = {
     "tl.metrics": (),
     "tl.mixing": (),
     "tl.mesh": (),
+    "tl.hosts": (),
     "tl.preprocess": (),
     "tl.config": (),
     "tl.optim": (),

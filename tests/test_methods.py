@@ -1,4 +1,4 @@
-"""What every method must hold, a row of toy.METHODS each: the loss falls, devices agree, resuming is exact, frozen is frozen."""
+"""What every method must hold, by toy.METHODS: the loss falls, devices agree, resuming is exact, frozen is frozen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import toy
 
 from tl import optim
 from tl.checkpoint import Checkpoints
+
 
 def steps(name: str, devices: int = 8, **changes: object) -> toy.Steps:
     return toy.Steps(toy.toy_config(f"configs/{name}.py", **{**toy.METHODS[name], **changes}), devices)

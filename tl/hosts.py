@@ -23,7 +23,15 @@ WAIT = 300  # seconds for all to come: schedulers start the pods of one job minu
 LEAVE = 10  # seconds to wait for the others at the end of a process that may have failed alone
 
 # What jax, its transports and its coordinator say when another process is gone.
-_LOST = ("gloo", "coordination", "connection closed by peer", "connection reset by peer", "heartbeat", "socket closed")
+_LOST = (
+    "gloo",
+    "coordination",
+    "connection closed by peer",
+    "connection reset by peer",
+    "heartbeat",
+    "socket closed",
+    "nccl",
+)
 _calls = itertools.count(1)
 
 
@@ -35,21 +43,17 @@ def join(coordinator: str = "", processes: int | None = None, process: int | Non
     contradictory and for a port that is taken; ends the process with code 2 and one sentence when the others have not
     come after `wait` seconds, as the runtime itself would abort.
     """
-    given = {"coordinator": coordinator or None, "processes": processes, "process": process}
-    chosen = checked(given) if any(value is not None for value in given.values()) else found(os.environ)
+    given = bool(coordinator) or processes is not None or process is not None
+    chosen = checked(coordinator, processes, process) if given else found(os.environ)
     if chosen is None or chosen["num_processes"] == 1:
         return
     where = chosen["coordinator_address"] or "the coordinator that the cluster names"
     who = "this process" if chosen["process_id"] is None else f"process {chosen['process_id']}"
-    patience = threading.Timer(
-        wait,
-        _end,
-        (
-            2,
-            f"error: {who} waited {wait} s at {where} and not all of the {chosen['num_processes'] or ''} processes came: "
-            "check --coordinator, --processes and the network, and that every process was started.",
-        ),
+    said = (
+        f"error: {who} waited {wait} s at {where} and not all of the {chosen['num_processes'] or ''} processes came: "
+        "check --coordinator, --processes and the network, and that every process was started."
     )
+    patience = threading.Timer(wait, _end, (2, said))
     patience.daemon = True
     patience.start()
     try:
@@ -58,30 +62,40 @@ def join(coordinator: str = "", processes: int | None = None, process: int | Non
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
-            f"cannot join the other processes at {where} ({str(error).splitlines()[0]}): give another free port, or all "
-            "of --coordinator HOST:PORT, --processes N and --process I."
+            f"cannot join the other processes at {where} ({_first_line(error)}): give another free port, or "
+            "all of --coordinator HOST:PORT, --processes N and --process I."
         ) from error
     finally:
         patience.cancel()
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(coordinator: str, processes: int | None, process: int | None) -> dict[str, Any]:
     """The flags as arguments of jax.distributed.initialize. Raises InputError where they are no whole."""
-    if given["coordinator"] == "auto" and given["processes"] is None and given["process"] is None:
+    if coordinator == "auto" and processes is None and process is None:
         return {"coordinator_address": None, "num_processes": None, "process_id": None}
-    missing = [f"--{name}" for name, value in given.items() if value is None]
-    if missing:
+    if not coordinator or processes is None or process is None:
+        flags = {"--coordinator": coordinator or None, "--processes": processes, "--process": process}
+        missing = " and ".join(flag for flag, value in flags.items() if value is None)
         raise InputError(
-            f"{' and '.join(missing)} missing: several processes need all of --coordinator HOST:PORT, --processes N and "
-            "--process I (or --coordinator auto alone, where jax knows the cluster)."
+            f"{missing} missing: several processes need all of --coordinator HOST:PORT, --processes N and --process I "
+            "(or --coordinator auto alone, where jax knows the cluster)."
         )
-    address, count, index = given["coordinator"], given["processes"], given["process"]
-    host, _, port = address.rpartition(":")
+    host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise InputError(f"--coordinator {address} is not HOST:PORT: give process 0's address and a free port of it.")
-    if count < 1 or not 0 <= index < count:
-        raise InputError(f"--process {index} of --processes {count}: processes are numbered from 0 to --processes - 1.")
-    return {"coordinator_address": address, "num_processes": count, "process_id": index}
+        raise InputError(
+            f"--coordinator {coordinator} is not HOST:PORT: give process 0's address and a free port of it."
+        )
+    if processes < 1 or not 0 <= process < processes:
+        raise InputError(
+            f"--process {process} of --processes {processes}: processes are numbered from 0 to --processes - 1."
+        )
+    # jax would still look for a cluster, to choose devices; whoever gives flags has decided.
+    return {
+        "coordinator_address": coordinator,
+        "num_processes": processes,
+        "process_id": process,
+        "cluster_detection_method": "deactivate",
+    }
 
 
 def found(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -96,10 +110,7 @@ def found(environment: Mapping[str, str]) -> dict[str, Any] | None:
     if count or index:
         if not (count.isdecimal() and index.isdecimal()):
             raise InputError(f"JAX_NUM_PROCESSES='{count}' and JAX_PROCESS_ID='{index}': set both to whole numbers.")
-        address = environment.get("JAX_COORDINATOR_ADDRESS")
-        return checked(
-            {"coordinator": address, "processes": int(count), "process": int(index)}
-        )
+        return checked(environment.get("JAX_COORDINATOR_ADDRESS", ""), int(count), int(index))
     unset: dict[str, Any] = {"coordinator_address": None, "num_processes": None, "process_id": None}
     # Not SLURM_NTASKS: it is set in the batch script too, where python runs once, outside of srun.
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
@@ -140,7 +151,10 @@ def fail(error: Exception) -> NoReturn:
     if not jax.distributed.is_initialized():
         raise error
     if lost(error):
-        _end(1, "error: another process of this run was lost: run the same command again to go on from the checkpoint.")
+        said = (
+            f"another process was lost ({_first_line(error)}): run the same command again to go on from the checkpoint"
+        )
+        _end(1, f"error: {said}.")
     traceback.print_exception(error)
     _end(1, f"error: process {jax.process_index()} failed, and with it the others.")
 
@@ -163,6 +177,10 @@ def leave(code: int) -> NoReturn:
         if together.is_alive():
             _end(code)
     sys.exit(code)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _end(code: int, said: str = "") -> NoReturn:

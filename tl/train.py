@@ -81,7 +81,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        # A process that fails alone must not wait here for the others' part of a checkpoint: they wait for it elsewhere.
+        # A process that fails alone must not wait here for the others' part of a checkpoint: they wait elsewhere.
         if kind is None or jax.process_count() == 1:
             self.checkpoints.close()
         self.log.close()

@@ -47,6 +47,6 @@ def claim(folder: pathlib.Path, config: Config) -> None:
     held = folder / "config.json"
     if not hosts.all_true(held.is_file() and held.read_text() == text):
         raise InputError(
-            f"not every process finds this config in the workdir {folder}: it must be a folder that all machines share, "
-            "and all must be started with the same flags."
+            f"not every process finds this config in the workdir {folder}: it must be a folder that all machines "
+            "share, and all must be started with the same flags."
         )
