@@ -21,12 +21,13 @@ def get_config() -> ConfigDict:
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
-    c.data = "digits"  # digits | glyphs | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
+    c.data = "digits"  # digits | glyphs | noise:SIZE,CLASSES,COUNT | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
     c.classes = 0  # number of classes; 0: as the data says
     c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
     c.val_fraction = 0.1  # share of train cut for val where there is no val
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
+    c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.
@@ -57,6 +58,13 @@ def get_config() -> ConfigDict:
     c.steps = -1  # gradient steps; -1: from epochs
     c.epochs = 10  # passes over the training images, where steps is -1
     c.recompute_frozen = False  # True: frozen layers run at every step, even where once an image gives the same
+    c.mesh = {
+        "data": 0,  # devices along which only images are split; 0: all that `model` leaves
+        "model": 0,  # devices over which parameters and optimiser state are split, beside the images; 0: whole on each
+    }
+    c.remat = False  # True: blocks keep their inputs alone and run again in the backward pass, to save memory
+    c.keep_features = False  # True: what frozen layers computed stays on disk for later runs, as it does above 4 GiB
+    c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.optim = {

@@ -26,25 +26,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "tests"))
 import golden_recipe as recipe  # noqa: E402
+from torch_models import CifarResNet  # noqa: E402  (first: with it torchvision can be imported)
+from torchvision import models as tv  # noqa: E402
+
+import timm  # noqa: E402  # isort: skip
 
 CLASSES = 100
-
-
-def without_compiled_operators() -> None:
-    """Let torchvision be imported against a torch that lacks its compiled operators: none is used here."""
-    original = torch.library.register_fake
-
-    def register_fake(op, *args, **kwargs):
-        if isinstance(op, str) and op.startswith("torchvision::"):
-            return lambda function: function
-        return original(op, *args, **kwargs)
-
-    torch.library.register_fake = register_fake
-
-
-without_compiled_operators()
-import timm  # noqa: E402
-from torchvision import models as tv  # noqa: E402
 
 
 def gain(name: str) -> float:
@@ -53,45 +40,6 @@ def gain(name: str) -> float:
 
 
 Stages = dict[str, str]  # name of the map here -> torch's module whose output it is
-
-
-class CifarBlock(nn.Module):
-    def __init__(self, inputs: int, width: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.stride, self.missing = stride, width - inputs
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        half = self.missing // 2
-        return F.relu(y + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half)))
-
-
-class CifarResNet(nn.Module):
-    """Names and option-A shortcuts as in the published CIFAR-10 weights."""
-
-    def __init__(self, blocks: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
-        inputs = 16
-        for stage, width in enumerate((16, 32, 64), start=1):
-            strides = [1 if stage == 1 else 2] + [1] * (blocks - 1)
-            layers = []
-            for stride in strides:
-                layers.append(CifarBlock(inputs, width, stride))
-                inputs = width
-            setattr(self, f"layer{stage}", nn.Sequential(*layers))
-        self.linear = nn.Linear(64, CLASSES)
-
-    def forward(self, x):
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
 
 
 class Same(nn.Module):
@@ -187,7 +135,7 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], Stages | Callable[[nn.Mo
         found[f"resnet{depth}"] = (lambda make=make: make(num_classes=CLASSES), {"stem": "maxpool", **layers})
     for n in (3, 5, 7, 9, 18):
         stages = {"stem": "relu", **{k: layers[k] for k in ("stage1", "stage2", "stage3")}}
-        found[f"resnet{6 * n + 2}_cifar"] = (lambda n=n: CifarResNet(n), stages)
+        found[f"resnet{6 * n + 2}_cifar"] = (lambda n=n: CifarResNet(n, CLASSES), stages)
     tops = {"fc1": "classifier.1", "fc2": "classifier.4"}
     for name in ("vgg16", "vgg16_bn"):
         make = getattr(tv, name)

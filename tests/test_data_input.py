@@ -11,6 +11,7 @@ import pytest
 from data_files import encoded, fill, packed, picture, save_npz
 from PIL import Image
 
+from tl.data import images
 from tl.data.images import decode
 from tl.data.sources import open_source
 from tl.errors import InputError
@@ -34,6 +35,47 @@ def test_modes_become_the_right_rgb():
     assert decode(encoded(Image.new("1", (4, 4), 1)), "bits")[0, 0].tolist() == [255] * 3
     cmyk = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"), "cmyk")
     np.testing.assert_allclose(cmyk[0, 0], [255, 0, 0], atol=6)
+
+
+@pytest.fixture
+def opencv():
+    pytest.importorskip("cv2")
+    images.use("opencv")
+    yield
+    images.use("")
+
+
+def test_opencv_reads_and_resizes_nearly_as_pillow(opencv):
+    rows, columns = np.mgrid[:60, :80]
+    smooth = np.stack([rows * 4, columns * 3, 128 + 60 * np.sin(rows / 9)], axis=-1).astype(np.uint8)
+    turned = Image.fromarray(smooth)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    data = {
+        "colour": encoded(turned, "JPEG", quality=95),
+        "grey": encoded(turned.convert("L"), "JPEG"),
+        "turned": encoded(turned, "JPEG", exif=exif),
+        "not JPEG": encoded(turned),
+        "cmyk": encoded(turned.convert("CMYK"), "JPEG"),
+    }
+    for name, file in data.items():
+        found = {}
+        for library in ("opencv", "pillow"):
+            images.use(library)
+            image = decode(file, name)
+            found[library] = [image, images.resized(image, 20, 30), images.resized(image, 90, 100, (5, 6, 45, 40))]
+        for a, b in zip(*found.values(), strict=True):
+            assert a.shape == b.shape
+            assert np.abs(a.astype(int) - b).mean() < 2, name
+    images.use("opencv")
+    for broken in (data["colour"][:-300], data["colour"][:50]):
+        with pytest.raises(InputError, match="broken or no picture"):
+            decode(broken, "cut")
+
+
+def test_an_unknown_image_library_is_named():
+    with pytest.raises(InputError, match="image_library 'cv'"):
+        images.use("cv")
 
 
 def test_palette_with_and_without_transparency():

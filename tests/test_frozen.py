@@ -11,6 +11,7 @@ import toy
 
 from tl import build, frozen, train
 from tl.data import cache, streams
+from tl.errors import InputError
 
 # what is frozen -> the map that takes the place of the images; None: the images stay
 CASES = {
@@ -60,10 +61,76 @@ def test_the_same_parameters_as_without(name, tmp_path):
     assert ends[0][1] == pytest.approx(ends[1][1], abs=1e-9)
 
 
-def test_maps_too_large_for_memory_leave_the_images(tmp_path, monkeypatch):
+def test_maps_too_large_for_memory_lie_on_disk_and_serve_the_next_run(tmp_path, monkeypatch):
+    """The same parameters, bit for bit; the second run from disk computes no map, one on other weights does."""
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
+    ends = []
+    for folder in ("memory", "disk", "again"):
+        if folder != "memory":
+            monkeypatch.setattr(frozen, "MOST_BYTES", 100)
+        if folder == "again":
+            monkeypatch.setattr(frozen, "collect", lambda *_: pytest.fail("computed again"))
+        with toy_run("last stage", tmp_path / folder) as work:
+            rows = work.feeds.streams["train"][0]
+            assert any(field.startswith("map/") for field in rows)
+            train.run(work)
+            ends.append(jax.device_get(work.state))
+    toy.same_leaves(ends[0], ends[1])
+    toy.same_leaves(ends[1], ends[2])
+    kept = sorted((tmp_path / "cache" / "features").iterdir())
+    assert len(kept) == 2  # train and val
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        toy_run("last stage", tmp_path / "other weights", seed=1)
+
+
+def test_maps_too_large_for_the_disk_leave_the_images(tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "MOST_BYTES", 100)
+    monkeypatch.setattr(frozen, "MOST_STORED_BYTES", 100)
     with toy_run("probe", tmp_path) as work:
         assert "image" in work.feeds.streams["train"][0]
+
+
+def test_maps_are_kept_where_that_is_wanted_and_a_half_written_table_counts_as_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
+    with toy_run("probe", tmp_path / "a"):
+        pass
+    assert not (tmp_path / "cache" / "features").exists()
+    store, calls = cache.store, []
+
+    def cut_off(folder, name, parts):
+        calls.append(folder)
+        store(folder, name, (part for part, _ in zip(parts, range(1), strict=False)))
+        folder.replace(folder.with_name(folder.name + ".partial"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "store", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        toy_run("probe", tmp_path / "b", keep_features=True)
+    monkeypatch.setattr(cache, "store", store)
+    with toy_run("probe", tmp_path / "b", keep_features=True) as work:
+        assert len(work.feeds.rows["train"]["index"]) == len(work.experiment.dataset.splits["train"])
+    assert calls[0].is_dir()
+    assert not list(calls[0].parent.glob("*.partial"))
+
+
+def test_views_are_drawn_once_and_take_turns(tmp_path):
+    """Two random views: epochs 0 and 2 show the same maps, 0 and 1 others of the same images."""
+    changes = {"train_transforms": (("shift", {"fraction": 0.4}),), "steps": 20}
+    with toy_run("probe", tmp_path / "w", cached_views=2, **changes) as work:
+        size = len(work.experiment.dataset.splits["train"])
+        steps = [work.feeds.streams["train"][i] for i in range(-(-3 * size // 16))]
+        index = np.concatenate([rows["index"] for rows in steps])[: 3 * size].reshape(3, size)
+        maps = np.concatenate([rows["map/pooled"] for rows in steps])[: 3 * size].reshape(3, size, -1)
+        first, second, third = (m[np.argsort(i)] for m, i in zip(maps, index, strict=True))
+        assert sorted(index[1]) == list(range(size))
+        assert np.array_equal(first, third)
+        assert not np.isclose(first, second).all(axis=1).any()
+        order = streams.endless(size, 0, "train", views=2)
+        assert order.rows(size - 3, size + 5).tolist() == [order[i] for i in range(size - 3, size + 5)]
+        train.run(work)
+        assert int(work.state.step) == 20
+    with pytest.raises(InputError, match="train_transforms is empty"):
+        build.experiment(toy.toy_config("configs/probe.py", train_transforms=(), cached_views=2))
 
 
 def test_cached_batches_are_padded_and_in_order():
@@ -85,6 +152,19 @@ def test_heads_train_in_bursts_that_end_where_something_is_due(tmp_path):
         rows = [row["step"] for row in work.log.rows() if "train/loss" in row]
         assert rows == list(range(1, 12))
         assert [row["step"] for row in work.log.rows() if "val/loss" in row] == [4, 8, 11]
+
+
+def test_images_that_fit_on_an_accelerator_lie_there(tmp_path, monkeypatch):
+    """Ten steps in float64 that cut their batches out of all images give the same parameters."""
+    ends = []
+    with jax.enable_x64(True):
+        for resident in (False, True):
+            monkeypatch.setattr(frozen, "on_accelerator", lambda resident=resident: resident)
+            with toy_run("not wanted", tmp_path / str(resident), dtype="float64") as work:
+                assert bool(work.feeds.rows) == resident
+                train.run(work)
+                ends.append(jax.device_get(work.state))
+    toy.same_leaves(ends[0], ends[1], 1e-9)
 
 
 def test_rows_of_the_endless_order():

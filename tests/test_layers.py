@@ -44,32 +44,74 @@ def test_fence_survives_compilation() -> None:
     assert "f32[4,4]" in divisions[0]
 
 
+# window, groups, padding, channels in, channels out
+FORMS = {
+    "depthwise": (3, 6, 1, 6, 6),
+    "depthwise as TensorFlow pads": (3, 6, "SAME", 6, 6),
+    "pointwise": (1, 1, 0, 6, 4),
+    "winograd": (3, 1, 1, 32, 33),
+    "taps": (3, 1, 1, 16, 5),
+    "first layer": (7, 1, 3, 3, 5),
+}
+
+
 @pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize(("window", "groups", "padding"), [(3, 6, 1), (3, 6, "SAME"), (1, 1, 0)])
-def test_cpu_forms_equal_the_plain_convolution(strides: int, window: int, groups: int, padding: int | str) -> None:
-    """Depthwise 3x3 and pointwise convolutions, forward and gradients, to 1e-12 in float64."""
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("large", [False, True])
+def test_cpu_forms_equal_the_plain_convolution(name: str, strides: int, large: bool, monkeypatch) -> None:
+    """Output, both gradients, and the gradients' own tangents, to 1e-11 in float64."""
+    window, groups, padding, c, d = FORMS[name]
+    if large:
+        monkeypatch.setattr(ops, "MOST_TILED", 0)
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        x = rng.standard_normal((2, 8, 7, 6))
-        kernel = rng.standard_normal((window, window, 6 // groups, 6))
-        cotangent = rng.standard_normal((2, -(-8 // strides), -(-7 // strides), 6))
+        x, dx = rng.standard_normal((2, 2, 8, 7, c))
+        kernel, dkernel = rng.standard_normal((2, window, window, c // groups, d))
         same = jax.lax.padtype_to_pads((8, 7), (window, window), (strides, strides), "SAME")
         pads = same if isinstance(padding, str) else [(padding, padding)] * 2
 
         @quick
-        def both(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> list:
+        def everything(primals: tuple, tangents: tuple) -> list:
             results = []
             for form in (
                 lambda x, kernel: ops.conv(x, kernel, strides, padding, groups),
                 lambda x, kernel: ops.plain_conv(x, kernel, strides, pads, groups),
             ):
-                y, pull = jax.vjp(form, x, kernel)
-                results.append((y, *pull(cotangent)))
+                gradients = jax.value_and_grad(lambda *a, form=form: jnp.sum(jnp.sin(form(*a))), argnums=(0, 1))
+                results.append((form(*primals), jax.jvp(gradients, primals, tangents)))
             return results
 
-        for got, wanted in zip(*both(x, kernel, cotangent), strict=True):
-            assert got.dtype == jnp.float64
-            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12)
+        got, wanted = everything((x, kernel), (dx, dkernel))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+            assert a.dtype == jnp.float64
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_frozen_kernels_and_inputs_have_no_gradient() -> None:
+    """Of two gradients the one that is not asked for is not computed."""
+    x, kernel = jnp.ones((1, 4, 4, 32)), jnp.ones((3, 3, 32, 32))
+
+    def products(which: int) -> int:
+        gradient = jax.grad(lambda *a: ops.conv(*a, padding=1).sum(), argnums=which)
+        return str(jax.make_jaxpr(gradient)(x, kernel)).count("dot_general")
+
+    assert products(0) == products(1) == 32  # of them 16 are the forward pass
+
+
+@pytest.mark.parametrize(("window", "strides", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (2, 3, 0)])
+def test_max_pool_equals_the_plain_one(window: int, strides: int, padding: int, monkeypatch) -> None:
+    """With many equal pixels, of which the first one gets the gradient, and its own tangent."""
+    rng = np.random.default_rng(0)
+    x, dx = rng.integers(0, 3, (2, 2, 9, 8, 5)).astype(np.float32)
+
+    def everything() -> Any:
+        pool = lambda x: jnp.sum(ops.max_pool(x, window, strides, padding) ** 3)  # noqa: E731
+        return jax.tree.leaves((ops.max_pool(x, window, strides, padding), jax.jvp(jax.grad(pool), (x,), (dx,))))
+
+    got = everything()
+    monkeypatch.setattr(ops, "for_cpu", lambda: False)
+    for a, b in zip(got, everything(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_batch_norm_derivative_equals_autodiff() -> None:

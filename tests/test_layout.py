@@ -21,6 +21,7 @@ SOURCES = [
 FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
+    "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),
     "tl.mesh": (),
@@ -34,7 +35,7 @@ FLOORS = {
     "tl.data": ("tl.data", "tl.mesh", "tl.preprocess"),
     "tl.models": ("tl.models", "tl.preprocess"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
-    "tl.methods": ("tl.methods.base", "tl.losses", "tl.mixing", "tl.tasks", "tl.models"),
+    "tl.methods": ("tl.methods.base", "tl.alignment", "tl.losses", "tl.mixing", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),
     "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.tasks", "tl.report.files"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from tl import build, config, optim, train
 from tl import mesh as meshes
+from tl.advance import compiled
 from tl.data import streams
 from tl.step import make_step
 
@@ -51,14 +52,14 @@ class Steps:
     """The step of a config on some devices, without the loop around it."""
 
     def __init__(self, chosen: Any, devices: int = 8) -> None:
-        self.mesh = meshes.make_mesh(jax.devices()[:devices])
+        self.mesh = meshes.make_mesh(jax.devices()[:devices], chosen.mesh)
         self.experiment = dataclasses.replace(build.experiment(chosen), mesh=self.mesh)
         self.state, self.optimizer = train.init(self.experiment)
         bind = train.binder(self.experiment, train.statistics_policy(self.optimizer, chosen.frozen_stats))
         self.function = make_step(
             bind, self.experiment.method, self.optimizer, steps=20, seed=0, accumulate=chosen.accumulate, ema=chosen.ema
         )
-        self.step = jax.jit(self.function, donate_argnums=0, out_shardings=meshes.replicated(self.mesh))
+        self.step = compiled(self.function, self.state)
 
     def run(self, count: int) -> list[dict[str, float]]:
         """`count` more steps -> their scalars."""

@@ -21,9 +21,15 @@ Advance = Callable[[State, int, int], tuple[State, int, dict[str, jax.Array]]]
 MOST_STEPS = 64  # in one call: between two calls Ctrl-C is heard and progress is shown
 
 
-def one_by_one(step_fn: Step, batches: Iterator[Any], mesh: Mesh) -> Advance:
-    """A call of the jitted step for every batch; the state that it is given is donated."""
-    jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=meshes.replicated(mesh))
+def compiled(step_fn: Callable[..., Any], state: State) -> Callable[..., Any]:
+    """Jitted; the state that it is given is donated, and the next one lies where it lay."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(step_fn, donate_argnums=0, out_shardings=(places, state.step.sharding))  # a scalar's is replicated
+
+
+def one_by_one(step_fn: Step, state: State, batches: Iterator[Any]) -> Advance:
+    """A call of the jitted step for every batch."""
+    jitted = compiled(step_fn, state)
 
     def advance(state: State, step: int, until: int) -> tuple[State, int, dict[str, jax.Array]]:
         state, scalars = jitted(state, next(batches))
@@ -34,6 +40,7 @@ def one_by_one(step_fn: Step, batches: Iterator[Any], mesh: Mesh) -> Advance:
 
 def in_bursts(
     step_fn: Step,
+    state: State,
     rows: Mapping[str, Mapping[str, np.ndarray]],
     orders: Mapping[str, Endless],
     batch_size: int,
@@ -60,7 +67,7 @@ def in_bursts(
         empty = {name: jnp.zeros((MOST_STEPS, *value.shape), value.dtype) for name, value in scalars.items()}
         return jax.lax.fori_loop(0, count, body, (state, empty))
 
-    jitted = jax.jit(burst, donate_argnums=0, out_shardings=meshes.replicated(mesh))
+    jitted = compiled(burst, state)
 
     def advance(state: State, step: int, until: int) -> tuple[State, int, dict[str, jax.Array]]:
         count = min(until - step, MOST_STEPS)

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,8 @@ import tl.methods
 from tl import finish, hosts, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import sources, splits, streams, transforms
-from tl.data.base import Dataset
+from tl.data import images, sources, splits, streams, transforms
+from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 from tl.methods.base import head_name
 from tl.models.heads import Head
@@ -62,6 +62,7 @@ def experiment(config: Config) -> train.Experiment:
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
+    images.use(config.image_library)
     dataset = open_data(config)
     task = make_task(config, dataset)
     check_select(config, task, dataset)
@@ -95,6 +96,7 @@ def experiment(config: Config) -> train.Experiment:
             for name in ("val", "test")
             if len(dataset.splits.get(name, ()))
         },
+        views=random_views(config, train_split, preprocess, eval_batch, mesh, method.streams),
         passes={name: streams.eval_batches(train_split, evaluation, eval_batch, mesh) for name in method.streams},
         dataset=dataset,
         mesh=mesh,
@@ -106,9 +108,26 @@ def experiment(config: Config) -> train.Experiment:
     )
 
 
+def random_views(
+    config: Config, split: Split, preprocess: Preprocess, batch: int, mesh: jax.sharding.Mesh, names: Sequence[str]
+) -> dict[str, streams.EvalBatches]:
+    """`cached_views` passes over a split in one, each image drawn anew in each; {} where none are to be kept."""
+    if not config.cached_views:
+        return {}
+    if not config.train_transforms:
+        raise InputError(
+            "config.cached_views keeps random views, but config.train_transforms is empty: set one of them."
+        )
+    repeated = split.take(np.tile(np.arange(len(split)), config.cached_views))
+    transform = transforms.compose(training_transforms(config, preprocess))
+    return {name: streams.eval_batches(repeated, transform, batch, mesh) for name in names}
+
+
 def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     """Backbone and head, without parameters."""
-    backbone = models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())
+    backbone = models.make(
+        config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
+    )
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
     return {"backbone": backbone, head_name([task.name], task.name): head}
 
@@ -139,6 +158,7 @@ def check_numbers(config: Config) -> None:
         "epochs": 0,
         "patience": 0,
         "batch_size": 1,
+        "cached_views": 0,
     }
     for key, bound in least.items():
         if config[key] < bound:
@@ -204,7 +224,7 @@ def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[st
 
 
 def check_batch(config: Config) -> jax.sharding.Mesh:
-    mesh = meshes.make_mesh()
+    mesh = meshes.make_mesh(axes=config.mesh)
     for key in ("batch_size", "eval_batch_size"):
         if config[key] % mesh.size:
             raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")

@@ -24,6 +24,8 @@ Config = Any
 
 # Free-form tables: their keys are checked by whoever reads them.
 FREE = ("model_args", "method_args", "variants")
+# What may change between two runs in one folder: the maths and its numbers, but for rounding, stay the same.
+PLACES = ("mesh", "remat")
 
 
 def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -127,9 +129,10 @@ def from_json(text: str) -> Config:
 
 
 def difference(old: ConfigDict, new: Config) -> list[str]:
-    """Dotted keys in which two configs differ."""
+    """Dotted keys in which two configs differ, but for those that only say where and in which order to compute."""
     left, right = (dict(_leaves(json.loads(to_json(config)))) for config in (old, new))
-    return sorted(key for key in {*left, *right} if left.get(key) != right.get(key))
+    differs = {key for key in {*left, *right} if left.get(key) != right.get(key)}
+    return sorted(key for key in differs if key.split(".")[0] not in PLACES)
 
 
 def _leaves(tree: dict[str, Any], prefix: str = ""):

@@ -3,7 +3,11 @@ images of training and of val."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import pathlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,17 +16,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl import mesh as meshes
+from tl import runtime
 from tl.data import cache
+from tl.data.streams import EvalBatches
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.optim import Optimizer, paths
+from tl.weights import tree_sha256
 
 if TYPE_CHECKING:
     from tl.step import State
     from tl.train import Experiment
 
 MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
+MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
+FORMAT = 1  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
 class Feeds(NamedTuple):
@@ -31,6 +41,7 @@ class Feeds(NamedTuple):
     streams: Mapping[str, Any]
     evals: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, np.ndarray]] = {}  # {stream: rows} small enough to lie on every device
+    views: int = 1  # how many times every image stands in them
 
 
 def feeds(
@@ -43,21 +54,49 @@ def feeds(
 ) -> Feeds:
     """The run's streams and evaluation sets, from the deepest frozen map on where that is exact and worth it."""
     untouched = Feeds(experiment.streams, experiment.evals)
-    if not worth_it(experiment) or int(state.step) >= experiment.steps:
+    if int(state.step) >= experiment.steps:
         return untouched
+    if not worth_it(experiment):
+        return untouched._replace(rows=resident(experiment))
     for name in frozen_maps(experiment, state, optimizer, own_stats):
         size = map_bytes(experiment, state, bind, name)
-        if size <= MOST_BYTES and suffices(experiment, state, bind, name):
-            return cached(experiment, state, bind, name, say)
-    return untouched
+        if (size <= MOST_BYTES or storable(size)) and suffices(experiment, state, bind, name):
+            return cached(experiment, state, bind, name, size, say)
+    return untouched._replace(rows=resident(experiment))
+
+
+def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
+    """The training images themselves, where an accelerator can hold them all and none is augmented; else {}.
+
+    Its steps then wait neither for the host nor for the bus. A CPU's step is long enough to hide both.
+    """
+    if not on_accelerator() or experiment.config.train_transforms or jax.process_count() > 1:
+        return {}
+    shapes = {name: rows["image"].shape[1:] for name, rows in one_batch(experiment).items()}
+    passes = {name: experiment.passes[name] for name in shapes}
+    if sum(math.prod(shapes[name]) * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
+        return {}
+    tables = {name: collect(lambda batch: {"image": batch["image"]}, batches) for name, batches in passes.items()}
+    return {name: {"image": table.pop("outputs/image"), **table} for name, table in tables.items()}
+
+
+def on_accelerator() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def storable(size: int) -> bool:
+    """Whether maps of `size` bytes find room on disk. Several hosts would have to share it: they use memory alone."""
+    folder = next(path for path in [runtime.cache_folder(), *runtime.cache_folder().parents] if path.is_dir())
+    return jax.process_count() == 1 and size <= min(MOST_STORED_BYTES, shutil.disk_usage(folder).free // 2)
 
 
 def worth_it(experiment: Experiment) -> bool:
-    """The images are the same in every epoch, and there is more than one: a resumed run decides as it did before."""
+    """The images are the same in every epoch, and there are more of these than views: as decided when resumed, too."""
     config = experiment.config
-    if config.recompute_frozen or config.train_transforms:
+    if config.recompute_frozen or (config.train_transforms and not config.cached_views):
         return False
-    return experiment.steps * config.batch_size > len(experiment.dataset.splits["train"])
+    shown = experiment.steps * config.batch_size
+    return shown > max(1, config.cached_views) * len(experiment.dataset.splits["train"])
 
 
 def frozen_maps(
@@ -91,7 +130,7 @@ def map_bytes(experiment: Experiment, state: State, bind: Callable[..., Any], na
     for stream, rows in one_batch(experiment).items():
         out = jax.eval_shape(lambda p, s, b: map_of(bind, name, p, s, b), state.params, state.stats, rows)
         row = math.prod(out.shape[1:]) * out.dtype.itemsize
-        total += row * experiment.passes[stream].size
+        total += row * (experiment.views or experiment.passes)[stream].size
     return total
 
 
@@ -121,30 +160,82 @@ def suffices(experiment: Experiment, state: State, bind: Callable[..., Any], nam
 
 
 def cached(
-    experiment: Experiment, state: State, bind: Callable[..., Any], name: str, say: Callable[[str], None]
+    experiment: Experiment,
+    state: State,
+    bind: Callable[..., Any],
+    name: str,
+    size: int,
+    say: Callable[[str], None],
 ) -> Feeds:
     """One pass over the training images and over val, and streams and batches of what came out."""
     began = time.perf_counter()
-    config, mesh = experiment.config, experiment.mesh
+    config, mesh, views = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
     compute = jax.jit(lambda params, stats, inputs: {name: map_of(bind, name, params, stats, inputs)})
+    keys = Keys(experiment, state, name)
 
-    def rows(batches: Any) -> dict[str, np.ndarray]:
-        table = collect(lambda batch: compute(state.params, state.stats, batch), batches)
-        return {f"map/{name}": table.pop(f"outputs/{name}"), **table}
+    def features(batch: Any) -> Any:
+        return compute(state.params, state.stats, batch)
 
-    found = {stream: rows(experiment.passes[stream]) for stream in experiment.streams}
+    def rows(batches: EvalBatches) -> dict[str, Any]:
+        folder = keys.folder(batches)
+        # Of several hosts one that found them in a cache of its own would be missing where the others gather.
+        held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
+        if held is not None:
+            return held
+        if not (config.keep_features or size > MOST_BYTES) or jax.process_count() > 1:
+            return _renamed(collect(features, batches), name)
+        cache.store(folder, name, (_renamed(collect(features, [batch]), name) for batch in batches))
+        return cache.stored(folder, memory=size <= MOST_BYTES) or {}
+
+    found = {stream: rows((experiment.views or experiment.passes)[stream]) for stream in experiment.streams}
+    for table in found.values():  # a view of an image is that image
+        table["index"] = table["index"] % (len(table["index"]) // views)
     held = {split: rows(batches) for split, batches in experiment.evals.items() if split != "test"}
-    size = sum(table[f"map/{name}"].nbytes for table in (*found.values(), *held.values()))
+    count = sum(len(table["index"]) for table in found.values())
+    nbytes = sum(table[f"map/{name}"].nbytes for table in (*found.values(), *held.values()))
     say(
-        f"everything up to '{name}' is frozen: computed once for {sum(len(t['index']) for t in found.values())} images "
-        f"({size / 2**20:.0f} MiB, {time.perf_counter() - began:.0f} s)"
+        f"everything up to '{name}' is frozen: computed once for {count} images "
+        f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"
     )
     streams = {
-        stream: cache.cached_stream(table, batch_size=config.batch_size, seed=config.seed, name=stream)
+        stream: cache.cached_stream(table, batch_size=config.batch_size, seed=config.seed, name=stream, views=views)
         for stream, table in found.items()
     }
     batch = config.eval_batch_size or config.batch_size
     evals = {split: cache.cached_batches(table, batch, mesh) for split, table in held.items()}
     # Only heads train in bursts: a step with convolutions is long enough to hide the call.
-    bursts = name == "pooled" and size <= MOST_DEVICE_BYTES
-    return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {})
+    bursts = name == "pooled" and nbytes <= min(MOST_BYTES, MOST_DEVICE_BYTES)
+    return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {}, views)
+
+
+def _renamed(table: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {f"map/{name}": table.pop(f"outputs/{name}"), **table}
+
+
+class Keys:
+    """Where maps lie on disk: a folder for each set of images, weights, preprocessing and place in the network."""
+
+    def __init__(self, experiment: Experiment, state: State, name: str) -> None:
+        names = experiment.modules["backbone"].feature_maps
+        layers = set(names[: names.index(name) + 1])
+        variables = paths({"params": state.params["backbone"], "stats": state.stats.get("backbone", {})})
+        config = experiment.config
+        self._leaves = {path: leaf for path, leaf in variables.items() if path.split("/")[1] in layers}
+        # Two versions or kinds of machine round differently: what one computed is not quite what the other would.
+        self._common = [FORMAT, jax.__version__, jax.default_backend(), name, config.model, config.dtype]
+        self._common += [config.model_args.to_dict(), repr(experiment.preprocess["backbone"])]
+        self._common += [config.image_library, config.train_transforms, experiment.dataset.fingerprint]
+        self._weights = ""
+        self.folders: list[pathlib.Path] = []
+
+    def folder(self, batches: EvalBatches) -> pathlib.Path:
+        self._weights = self._weights or tree_sha256(meshes.gather(self._leaves))
+        assert batches.split is not None
+        text = json.dumps([*self._common, self._weights, cache.identity(batches.split)])
+        folder = runtime.cache_folder() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
+        self.folders.append(folder)
+        return folder
+
+    def used(self) -> str:
+        kept = [folder for folder in self.folders if folder.is_dir()]
+        return f" in {kept[0].parent}" if kept else ""

@@ -62,6 +62,7 @@ def load(workdir: pathlib.Path | str) -> Predictor:
     if not held.is_file():
         raise InputError(f"'{workdir}' is no run: it has no config.json; give the --workdir of a finished run.")
     config = last_stage(configs.from_json(held.read_text()))
+    images.use(config.get("image_library", ""))  # an older run's config has no such key
     loaded = weights.load(f"run:{workdir}", config.model, config.model_args.to_dict())
     assert loaded is not None
     if loaded.classes is None or loaded.preprocess is None:

@@ -46,6 +46,7 @@ class Experiment:
     streams: Mapping[str, Any]
     evals: Mapping[str, data_streams.EvalBatches]  # "val", "test", ...
     passes: Mapping[str, data_streams.EvalBatches]  # each training stream once, in order, as evaluation sees it
+    views: Mapping[str, data_streams.EvalBatches]  # its random views one after the other, where they are to be kept
     dataset: Dataset
     mesh: jax.sharding.Mesh
     steps: int
@@ -110,13 +111,13 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     if resume is not None:
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
-    log = Log(folder, resume_step=resume, write=jax.process_index() == 0)
     bind = binder(experiment, lambda path: False)
     predict = jax.jit(
         lambda variables, memory, batch: experiment.method.predict(
             bind(variables["params"], variables["stats"]), batch, memory
         )
     )
+    feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(
         experiment,
         folder,
@@ -124,10 +125,10 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         optimizer,
         own_stats,
         lambda s, batch: predict(s.variables, s.memory, batch),
-        log,
+        Log(folder, resume_step=resume, write=jax.process_index() == 0),
         checkpoints,
         progress,
-        frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message),
+        feeds,
     )
 
 
@@ -141,10 +142,11 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
-    variables = meshes.put(variables, meshes.replicated(mesh))
+    variables = meshes.place(variables, mesh)
     net = bind(variables["params"], variables["stats"])
-    memory = method.memory(net, experiment.passes)
-    opt = jax.jit(optimizer.init, out_shardings=meshes.replicated(mesh))(variables["params"])
+    memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
+    places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
+    opt = jax.jit(optimizer.init, out_shardings=places)(variables["params"])
     state = State(
         meshes.put(np.zeros((), np.int32), meshes.replicated(mesh)),
         variables["params"],
@@ -154,7 +156,8 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
         variables if config.ema else {},
     )
     # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
-    return jax.device_put(jax.tree.map(jnp.copy, state), meshes.replicated(mesh)), optimizer
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
 
 
 def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
@@ -162,7 +165,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         experiment.modules,
         tuple(experiment.tasks),
         experiment.preprocess,
-        params,
+        meshes.whole(params, experiment.mesh),
         stats,
         own_stats=own_stats,
         **kw,
@@ -201,9 +204,12 @@ def advancing(work: Run, begin: int) -> Advance:
         ema=config.ema,
     )
     if feeds.rows:
-        orders = {s: data_streams.endless(len(rows["index"]), config.seed, s) for s, rows in feeds.rows.items()}
-        return in_bursts(step, feeds.rows, orders, config.batch_size, experiment.mesh)
-    return one_by_one(step, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)), experiment.mesh)
+        orders = {
+            stream: data_streams.endless(len(rows["index"]) // feeds.views, config.seed, stream, views=feeds.views)
+            for stream, rows in feeds.rows.items()
+        }
+        return in_bursts(step, work.state, feeds.rows, orders, config.batch_size, experiment.mesh)
+    return one_by_one(step, work.state, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)))
 
 
 def run(work: Run) -> dict[str, float]:

@@ -17,8 +17,8 @@ from tl.report.files import write_atomic
 def check(folder: pathlib.Path, config: Config) -> None:
     """InputError where `folder` holds another config's run or cannot be written to."""
     held = folder / "config.json"
-    if held.is_file() and held.read_text() != configs.to_json(config):
-        differs = configs.difference(configs.from_json(held.read_text()), config)
+    differs = configs.difference(configs.from_json(held.read_text()), config) if held.is_file() else []
+    if differs:
         raise InputError(
             f"{folder} holds a run of another config (it differs in {', '.join(differs)}): "
             "give another --workdir, or remove the folder."

@@ -1,4 +1,4 @@
-"""Data without a download: scikit-learn's handwritten digits, and characters in matplotlib's fonts."""
+"""Data without a download: scikit-learn's handwritten digits, and characters in matplotlib's fonts, noise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from tl.data import splits
 from tl.data.base import Dataset, Split, from_array
+from tl.errors import InputError
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 GLYPH_SIZE = 32
@@ -71,6 +72,25 @@ def glyphs(argument: str, task: str) -> Dataset:
     identity += [str((folder / f"{font}.ttf").stat().st_size) for fonts in FONTS.values() for font in fonts]
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()
     return Dataset({name: _glyph_split(name) for name in FONTS}, tuple(CHARACTERS), digest)
+
+
+def noise(argument: str, task: str) -> Dataset:
+    """`noise:SIZE,CLASSES,COUNT`: random images for measurements of speed and memory, by default 224, 10, 2048."""
+    defaults = (224, 10, 2048)
+    given = [part for part in argument.split(",") if part]
+    if len(given) > 3 or not all(part.isdecimal() and int(part) for part in given):
+        raise InputError(f"'noise:{argument}' takes up to three positive numbers: noise:SIZE,CLASSES,COUNT.")
+    size, classes, count = (*map(int, given), *defaults[len(given) :])
+    pool = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
+
+    def split(name: str, n: int) -> Split:
+        labels = np.arange(n, dtype=np.int32) % classes
+        return Split(lambda i: pool[i % len(pool)], {"label": labels}, [f"noise/{name}/{i}" for i in range(n)], True)
+
+    # A class without training images is an error everywhere, so there are at least as many images as classes.
+    parts = {"train": split("train", max(count, classes)), "val": split("val", 64), "test": split("test", 64)}
+    names = tuple(f"class{i}" for i in range(classes))
+    return Dataset(parts, names, hashlib.sha256(f"noise {size} {classes} {count}".encode()).hexdigest())
 
 
 @functools.cache

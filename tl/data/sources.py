@@ -1,4 +1,4 @@
-"""A data set by one string: `digits`, `glyphs`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `tfds:NAME`."""
+"""A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `tfds:NAME`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tl.errors import InputError, unknown
 READERS = {
     "digits": embedded.digits,
     "glyphs": embedded.glyphs,
+    "noise": embedded.noise,
     "npz": arrays.npz,
     "folder": folders.folder,
     "tar": folders.tar,

@@ -63,24 +63,26 @@ def train_stream(
     return blocks[index::count]
 
 
-def order(n: int, seed: int, name: str = "", *, shuffle: bool = True) -> grain.MapDataset:
+def order(n: int, seed: int, name: str = "", *, shuffle: bool = True, views: int = 1) -> grain.MapDataset:
     """The endless row numbers of a training stream over `n` rows, and the seed of what is drawn for each."""
-    return grain.MapDataset.source(endless(n, seed, name, shuffle=shuffle)).seed(_stream_seed(seed, name))
+    return grain.MapDataset.source(endless(n, seed, name, shuffle=shuffle, views=views)).seed(_stream_seed(seed, name))
 
 
-def endless(n: int, seed: int, name: str = "", *, shuffle: bool = True) -> Endless:
+def endless(n: int, seed: int, name: str = "", *, shuffle: bool = True, views: int = 1) -> Endless:
     """The order alone; row B of step s is number s * B of it."""
-    return Endless(n, _stream_seed(seed, name), shuffle)
+    return Endless(n, _stream_seed(seed, name), shuffle, views)
 
 
 class Endless:
     """0..n-1 again and again, every epoch in a new order that is a function of (seed, epoch).
 
+    With `views`, n rows follow for each further view, and epoch e takes view e modulo `views` of all.
+
     The library's own shuffle walks a cycle of at least 65,536 places: over a millisecond an image for fifty images.
     """
 
-    def __init__(self, n: int, seed: int, shuffle: bool) -> None:
-        self._n, self._seed, self._shuffle = n, seed, shuffle
+    def __init__(self, n: int, seed: int, shuffle: bool, views: int = 1) -> None:
+        self._n, self._seed, self._shuffle, self._views = n, seed, shuffle, views
         # A batch may span two epochs, and batches are made ahead, in threads.
         self._order = functools.lru_cache(maxsize=4)(self._permutation)
 
@@ -89,16 +91,18 @@ class Endless:
 
     def __getitem__(self, index: Any) -> Any:
         epoch, position = divmod(int(index), self._n)
-        return int(self._order(epoch)[position]) if self._shuffle else position
+        row = int(self._order(epoch)[position]) if self._shuffle else position
+        return row + epoch % self._views * self._n
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The row numbers at the places `start` to `stop` of the endless order."""
         places = np.arange(start, stop)
+        views = places // self._n % self._views * self._n
         if not self._shuffle:
-            return (places % self._n).astype(np.int32)
+            return (places % self._n + views).astype(np.int32)
         epochs = range(start // self._n, (stop - 1) // self._n + 1)
         orders = np.concatenate([self._order(epoch) for epoch in epochs])
-        return orders[places - epochs.start * self._n].astype(np.int32)
+        return (orders[places - epochs.start * self._n] + views).astype(np.int32)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self._seed, epoch)).permutation(self._n)
@@ -133,7 +137,12 @@ def batches(
 
 
 class EvalBatches:
-    """A finite, repeatable pass over a split in order; see eval_batches. `size` is the number of images."""
+    """A finite, repeatable pass over a split in order; see eval_batches. `size` is the number of images.
+
+    `split` is what the rows are made of, None where they are no images.
+    """
+
+    split: Split | None = None
 
     def __init__(self, rows: grain.MapDataset, size: int, put: Callable[[Batch], Any], threads: int, keep: bool):
         self.size = size
@@ -184,7 +193,7 @@ def eval_batches(
     def read(start: int, stop: int) -> Batch:
         return _stack([load(i) for i in range(start, stop)])
 
-    return passes(
+    found = passes(
         read,
         len(split),
         batch_size,
@@ -194,6 +203,8 @@ def eval_batches(
         process_count=process_count,
         put=put,
     )
+    found.split = split
+    return found
 
 
 def passes(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from tl.data import images
 from tl.errors import InputError, unknown
 from tl.preprocess import Preprocess
 
@@ -33,7 +34,7 @@ def resize(image: np.ndarray, rng: np.random.Generator, size: int | tuple[int, i
         size = (size * height // short, size * width // short)
     if tuple(size) == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), BILINEAR))
+    return images.resized(image, *size)
 
 
 def centre_crop(image: np.ndarray, rng: np.random.Generator, size: int, fill: int = 0) -> np.ndarray:
@@ -71,7 +72,7 @@ def random_resized_crop(
         w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
         left, top = (width - w) // 2, (height - h) // 2
     box = (left, top, left + w, top + h)
-    return np.asarray(Image.fromarray(image).resize((size, size), BILINEAR, box=box))
+    return images.resized(image, size, size, box)
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, size: int, pad: int = 4, fill: int = 0) -> np.ndarray:

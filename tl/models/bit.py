@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tl.models import names as table
-from tl.models.layers import Conv, GroupNorm, Maps, Mode, fence, run
+from tl.models.layers import Conv, GroupNorm, Maps, Mode, fence, relu, remat, run
 from tl.models.ops import max_pool
 from tl.preprocess import Preprocess
 
@@ -49,13 +49,13 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        y = nn.relu(GroupNorm(self.groups, name="norm1")(x))
+        y = relu(GroupNorm(self.groups, name="norm1")(x), mode)
         if self.strides > 1 or x.shape[-1] != 4 * self.width:
             x = Downsample(4 * self.width, self.strides, name="downsample")(y)
         y = Conv(self.width, size=1, standardise=True, name="conv1")(y)
-        y = nn.relu(GroupNorm(self.groups, name="norm2")(y))
+        y = relu(GroupNorm(self.groups, name="norm2")(y), mode)
         y = Conv(self.width, strides=self.strides, standardise=True, name="conv2")(y)
-        y = nn.relu(GroupNorm(self.groups, name="norm3")(y))
+        y = relu(GroupNorm(self.groups, name="norm3")(y), mode)
         y = Conv(4 * self.width, size=1, standardise=True, name="conv3")(y)
         return fence(x + y, mode)
 
@@ -69,7 +69,7 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
-            x = Block(self.width, self.strides if i == 1 else 1, self.groups, name=f"block{i}")(x, mode)
+            x = remat(Block, mode)(self.width, self.strides if i == 1 else 1, self.groups, name=f"block{i}")(x, mode)
         return x
 
 
@@ -90,6 +90,7 @@ class Backbone(nn.Module):
     width: int = 64
     groups: int = 32
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:

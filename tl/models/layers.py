@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,9 @@ def never(path: str) -> bool:
     return False
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["ones"], meta_fields=["train", "own_stats", "remat", "depth"]
+)
 @dataclasses.dataclass(frozen=True)
 class Mode:
     """How one call of a network runs.
@@ -39,19 +43,30 @@ class Mode:
 
     train: bool = False
     own_stats: Callable[[str], bool] = never
+    remat: bool = False  # set by `inside`: blocks run again in the backward pass
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
     ones: jax.Array | None = None  # set by `inside`: see `ops.fence`
 
-    def inside(self, backbone: nn.Module) -> Mode:
+    def inside(self, backbone: Any) -> Mode:
         """The mode that a backbone hands to its layers."""
         leaves = jax.tree.leaves(backbone.variables.get("params", {}))
         ones = ops.hidden_ones(leaves[0]) if leaves else None
-        return dataclasses.replace(self, depth=len(backbone.path), ones=ones)
+        return dataclasses.replace(self, remat=backbone.remat, depth=len(backbone.path), ones=ones)
+
+
+def remat(kind: type[nn.Module], mode: Mode) -> Any:
+    """The class of a network's repeated block, whose inside is not kept for the backward pass where `mode` says so."""
+    return nn.remat(kind) if mode.remat else kind
 
 
 def fence(x: jax.Array, mode: Mode) -> jax.Array:
     """The end of a residual block: `x` itself, kept from being computed again by later blocks on a CPU."""
     return x if mode.ones is None else ops.fence(x, mode.ones)
+
+
+def relu(x: jax.Array, mode: Mode) -> jax.Array:
+    """max(x, 0), on a CPU as a buffer of its own: see `ops.fence`."""
+    return fence(nn.relu(x), mode)
 
 
 class Conv(nn.Module):

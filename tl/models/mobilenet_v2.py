@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, run
+from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, remat, run
 from tl.models.ops import Padding
 from tl.preprocess import Preprocess
 
@@ -44,7 +44,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         x = Conv(self.features, self.size, self.strides, self.padding, self.groups, name="conv")(x)
         x = BatchNorm(name="bn")(x, mode)
-        return x if self.linear else nn.relu6(x)
+        return x if self.linear else fence(nn.relu6(x), mode)
 
 
 class Block(nn.Module):
@@ -75,7 +75,7 @@ class Stage(nn.Module):
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
             strides = self.strides if i == 1 else 1
-            x = Block(self.features, strides, self.expansion, self.padding, name=f"block{i}")(x, mode)
+            x = remat(Block, mode)(self.features, strides, self.expansion, self.padding, name=f"block{i}")(x, mode)
         return x
 
 
@@ -87,6 +87,7 @@ class Backbone(nn.Module):
     padding: Padding | None = None
     blocks: tuple[int, ...] = BLOCKS
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:

@@ -1,20 +1,38 @@
 """Array functions under the layers, and the one place that knows what is slow on a CPU.
 
-XLA:CPU runs three ordinary things badly: 1x1 convolutions (their weight gradient is 2 to 9 times slower than
-the matrix product that it is), depthwise convolutions (40 times slower than shifted multiply-adds) and long
-residual chains (copied into every later weight gradient and computed again there). `conv` and `fence` write
-them differently on a CPU. The numbers are the same, tests compare both, and models never ask where they run.
+XLA:CPU runs some ordinary things badly: 1x1 convolutions (their weight gradient is 2 to 9 times slower than the matrix
+product that it is), the weight gradients of the others (2 to 4 times), depthwise convolutions (40 times slower than
+shifted multiply-adds), the gradient of max pooling (6 times) and chains of cheap operations, which are copied into each
+of their users and computed again there. `conv`, `max_pool` and `fence` write them differently on a CPU, helped by
+winograd.py and gradients.py. The numbers are the same, tests compare both, and models never ask where they run.
 """
 
 from __future__ import annotations
 
+import contextvars
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from tl.models import gradients, winograd
+
+MOST_TILED = 2**22  # elements: the tiles of a larger map leave the cache
+TARGET: contextvars.ContextVar[str] = contextvars.ContextVar("target", default="")
+
+
+def for_cpu() -> bool:
+    """Whether what is traced now will run on a CPU: on the default backend, or on TARGET where that is set.
+
+    Set TARGET ("tpu") to compile for a machine that is not at hand.
+    """
+    return (TARGET.get() or jax.default_backend()) == "cpu"
+
 
 Padding = int | str  # pixels on every side (torch), or "SAME" (TensorFlow: the odd pixel goes behind)
 
@@ -34,7 +52,7 @@ def per_channel(vector: jax.Array, like: jax.Array) -> jax.Array:
 
 def hidden_ones(parameter: jax.Array) -> jax.Array | None:
     """(2,) ones that XLA cannot know to be ones, for `fence`; None where no fence is needed."""
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         return None
     flat = lax.stop_gradient(parameter.reshape(-1))
     values = jnp.stack([flat[0], flat[-1]])
@@ -72,15 +90,31 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0
         pads = lax.padtype_to_pads(x.shape[1:3], window, (strides, strides), padding)
     else:
         pads = [(padding, padding)] * 2
-    if jax.default_backend() == "cpu":
+    if for_cpu():
         if window == (1, 1) and groups == 1 and not any(map(any, pads)):
-            return dot(x[:, ::strides, ::strides, :], kernel[0, 0])
+            pointwise = gradients.bilinear(dot, None, gradients.by_product)
+            return pointwise(x[:, ::strides, ::strides, :], kernel[0, 0])
         if groups == x.shape[-1] == kernel.shape[-1]:
             return shifted_depthwise(x, kernel, strides, pads)
+        if groups == 1 and x.dtype != jnp.bfloat16:
+            return dense_conv(x, kernel, strides, pads)
     return plain_conv(x, kernel, strides, pads, groups)
 
 
-def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int) -> jax.Array:
+def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
+    """`plain_conv` without groups, by Winograd's algorithm where it is faster, and with another weight gradient."""
+    window, plain = kernel.shape[:2], partial(plain_conv, strides=strides, pads=pads)
+    if window == (3, 3) and strides == 1 and tuple(map(tuple, pads)) == ((1, 1),) * 2 and min(kernel.shape[2:]) >= 32:
+        small = x.shape[0] * math.prod(x.shape[1:3]) * max(kernel.shape[2:]) <= MOST_TILED
+        forward, back = (winograd.forward, partial(winograd.forward, turned=True)) if small else (plain, None)
+        return gradients.bilinear(forward, back, winograd.kernel_gradient)(x, kernel)
+    if strides == 1 and window == (3, 3) and x.shape[-1] >= 16:
+        return plain(x, kernel)  # few channels: XLA's own gradient is as fast
+    taps = partial(gradients.by_taps, window=window, strides=strides, pads=pads)
+    return gradients.bilinear(plain, None, taps)(x, kernel)
+
+
+def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int = 1) -> jax.Array:
     """XLA's own convolution."""
     layout = ("NHWC", "HWIO", "NHWC")
     steps = (strides, strides)
@@ -119,6 +153,8 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: int = 0, fill: fl
     if padding:
         edge = (padding, padding)
         x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)), constant_values=fill)
+    if for_cpu():
+        return gradients.max_pool(x, window, strides)
     window_shape, steps = (1, window, window, 1), (1, strides, strides, 1)
     return lax.reduce_window(x, -np.inf, lax.max, window_shape, steps, "VALID")
 

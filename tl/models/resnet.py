@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, run
+from tl.models.layers import BatchNorm, Conv, Maps, Mode, relu, remat, run
 from tl.models.ops import max_pool
 from tl.preprocess import Preprocess
 
@@ -32,7 +32,7 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         x = Conv(self.width, size=7, strides=2, name="conv")(x)
-        x = nn.relu(BatchNorm(name="bn")(x, mode))
+        x = relu(BatchNorm(name="bn")(x, mode), mode)
         return max_pool(x, window=3, strides=2, padding=1)
 
 
@@ -64,10 +64,10 @@ class Block(nn.Module):
         for i, (features, size, strides) in enumerate(shapes, start=1):
             y = Conv(features, size, strides, name=f"conv{i}")(y)
             y = BatchNorm(name=f"bn{i}")(y, mode)
-            y = nn.relu(y) if i < len(shapes) else y
+            y = relu(y, mode) if i < len(shapes) else y
         if y.shape != x.shape:
             x = Downsample(y.shape[-1], self.strides, name="downsample")(x, mode)
-        return fence(nn.relu(x + y), mode)
+        return relu(x + y, mode)
 
 
 class Stage(nn.Module):
@@ -79,7 +79,8 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
-            x = Block(self.width, self.strides if i == 1 else 1, self.bottleneck, name=f"block{i}")(x, mode)
+            strides = self.strides if i == 1 else 1
+            x = remat(Block, mode)(self.width, strides, self.bottleneck, name=f"block{i}")(x, mode)
         return x
 
 
@@ -90,6 +91,7 @@ class Backbone(nn.Module):
     bottleneck: bool = True
     width: int = 64
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:

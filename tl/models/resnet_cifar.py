@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Maps, Mode, fence, run
+from tl.models.layers import BatchNorm, Conv, Maps, Mode, relu, remat, run
 from tl.preprocess import Preprocess
 
 VARIANTS = {f"resnet{6 * n + 2}_cifar": {"blocks": (n, n, n)} for n in (3, 5, 7, 9, 18)}
@@ -26,7 +26,7 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         x = Conv(self.width, name="conv")(x)
-        return nn.relu(BatchNorm(name="bn")(x, mode))
+        return relu(BatchNorm(name="bn")(x, mode), mode)
 
 
 class Block(nn.Module):
@@ -36,14 +36,14 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         y = Conv(self.width, strides=self.strides, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="bn1")(y, mode))
+        y = relu(BatchNorm(name="bn1")(y, mode), mode)
         y = Conv(self.width, name="conv2")(y)
         y = BatchNorm(name="bn2")(y, mode)
         if y.shape != x.shape:
             missing = self.width - x.shape[-1]
             x = x[:, :: self.strides, :: self.strides, :]
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
-        return fence(nn.relu(x + y), mode)
+        return relu(x + y, mode)
 
 
 class Stage(nn.Module):
@@ -54,7 +54,7 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.blocks + 1):
-            x = Block(self.width, self.strides if i == 1 else 1, name=f"block{i}")(x, mode)
+            x = remat(Block, mode)(self.width, self.strides if i == 1 else 1, name=f"block{i}")(x, mode)
         return x
 
 
@@ -64,6 +64,7 @@ class Backbone(nn.Module):
     blocks: tuple[int, ...] = (3, 3, 3)
     width: int = 16
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:

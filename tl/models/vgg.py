@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, run
+from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, relu, remat, run
 from tl.models.ops import adaptive_pool, global_pool, max_pool, wide
 from tl.preprocess import Preprocess
 
@@ -30,7 +30,7 @@ class Stage(nn.Module):
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         for i in range(1, self.convs + 1):
             x = Conv(self.width, bias=True, name=f"conv{i}")(x)
-            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
+            x = relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x, mode)
         return max_pool(x, window=2, strides=2)
 
 
@@ -58,6 +58,7 @@ class Backbone(nn.Module):
     hidden: int = 4096
     dropout: float = 0.5
     dtype: str = "float32"
+    remat: bool = False
 
     @property
     def feature_maps(self) -> tuple[str, ...]:
@@ -67,8 +68,9 @@ class Backbone(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode(), start: str = "") -> Maps:  # noqa: B008 (frozen)
+        mode = mode.inside(self)
         layers: list[nn.Module] = [
-            Stage(self.width * min(2**i, 8), convs, self.norm, name=f"stage{i + 1}")
+            remat(Stage, mode)(self.width * min(2**i, 8), convs, self.norm, name=f"stage{i + 1}")
             for i, convs in enumerate(self.convs)
         ]
         if self.top:
@@ -78,7 +80,7 @@ class Backbone(nn.Module):
         def pool(x: jax.Array) -> jax.Array:
             return drop(x).astype(wide(x.dtype)) if x.ndim == 2 else global_pool(x)
 
-        return run(layers, x.astype(self.dtype), mode.inside(self), start, pool)
+        return run(layers, x.astype(self.dtype), mode, start, pool)
 
 
 def names(
