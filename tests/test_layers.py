@@ -6,6 +6,7 @@ import functools
 import pathlib
 from typing import Any
 
+import flax.linen as nn
 import golden_recipe as recipe
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from tl.errors import InputError
 from tl.mesh import batch_sharding, make_mesh, put
 from tl.models import ops
 from tl.models.heads import Head
-from tl.models.layers import BatchNorm, GroupNorm, Mode
+from tl.models.layers import BatchNorm, Conv, GroupNorm, Mode, conv_norm
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 # These programs run once: compiling them well would take longer than running them badly.
@@ -133,6 +134,86 @@ def test_batch_norm_derivative_equals_autodiff() -> None:
         got, wanted = derivatives((x, scale, bias), (tangent, d_scale, d_bias), (tangent, d_mean, d_var))
         for a, b in zip(got, wanted, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+class Pair(nn.Module):
+    """A pointwise convolution to four times the width and its norm."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        return conv_norm(Conv(4 * x.shape[-1], size=1, strides=2, name="conv"), BatchNorm(name="bn"), x, mode)
+
+
+@pytest.mark.parametrize("module", [Pair(), BatchNorm()])
+@pytest.mark.parametrize("groups", [0, 2])
+def test_forms_for_accelerators_equal_those_for_a_cpu(module: Any, groups: int) -> None:
+    """Outputs, statistics and both modes' derivatives, to 1e-12 in float64, far from a mean of 0 too."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, tangent = 3 + 2 * rng.standard_normal((2, 4, 6, 5, 3))
+        variables = jax.tree.map(
+            lambda leaf: leaf + np.linspace(0.1, 0.5, leaf.size).reshape(leaf.shape),
+            module.init(jax.random.key(0), jnp.asarray(x), Mode()),
+        )
+        mode = Mode(own_stats=all_own, norm_groups=groups)
+
+        def derivatives(variables: Any, x: jax.Array, tangent: jax.Array) -> tuple:
+            def run(params: Any, x: jax.Array) -> Any:
+                return module.apply({**variables, "params": params}, x, mode, mutable=["batch_stats"])
+
+            (y, stats), pull = jax.vjp(run, variables["params"], x)
+            tangents = (jax.tree.map(jnp.cos, variables["params"]), tangent)
+            forward = jax.jvp(run, (variables["params"], x), tangents)[1]
+            return y, stats, pull((jnp.sin(3 * y), jax.tree.map(jnp.zeros_like, stats))), forward
+
+        found = []
+        for target in ("cpu", "tpu"):
+            token = ops.TARGET.set(target)
+            found.append(quick(lambda *args: derivatives(*args))(variables, x, tangent))
+            ops.TARGET.reset(token)
+        for got, wanted in zip(*map(jax.tree.leaves, found), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_groups_have_their_own_statistics() -> None:
+    """Two groups of rows are two batches: equal outputs, and running statistics that are the mean of theirs."""
+    x = jnp.asarray(recipe.image((4, 3, 2, 5)))
+    variables = BatchNorm().init(jax.random.key(0), x, Mode())
+
+    def run(x: jax.Array, groups: int) -> Any:
+        return BatchNorm().apply(variables, x, Mode(own_stats=all_own, norm_groups=groups), mutable=["batch_stats"])
+
+    whole, statistics = run(x, 2)
+    halves = [run(half, 0) for half in (x[:2], x[2:])]
+    np.testing.assert_allclose(whole, jnp.concatenate([y for y, _ in halves]), atol=1e-6)
+    means = jax.tree.map(lambda *leaves: sum(leaves) / 2, *(stats for _, stats in halves))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), statistics, means)
+    with pytest.raises(InputError, match="norm_groups=3 does not divide a batch of 4 rows"):
+        run(x, 3)
+
+
+def test_one_pass_over_a_map_far_from_zero_keeps_its_variance() -> None:
+    """A mean of 1,000 deviations: E[x^2] - E[x]^2 in float32 would be off by a tenth, shifted it is not."""
+    x = 1000 + jnp.asarray(np.random.default_rng(0).standard_normal((64, 8, 8, 2)), jnp.float32)
+    token = ops.TARGET.set("tpu")
+    _, mean, variance = ops.batch_norm(x, jnp.ones(2), jnp.zeros(2), jnp.asarray(1e-5), jnp.full(2, 999.0))
+    ops.TARGET.reset(token)
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_max_pool_on_accelerators_equals_that_on_a_cpu(padding: int) -> None:
+    x = jnp.asarray(recipe.image((2, 6, 7, 3)))
+    found = []
+    for target in ("cpu", "tpu"):
+        token = ops.TARGET.set(target)
+        y, pull = jax.vjp(lambda x: ops.max_pool(x, 3, 2, padding), x)
+        found.append((y, *pull(jnp.cos(y))))
+        ops.TARGET.reset(token)
+    for got, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
 def test_batch_norm_and_adaptive_pool_equal_torch() -> None:

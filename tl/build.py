@@ -53,10 +53,13 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
     return finish.complete(experiment(config), folder, quiet=quiet)
 
 
-def experiment(config: Config) -> train.Experiment:
-    """Every object of one run, all input checked as far as it can be without running the network."""
+def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.Experiment:
+    """Every object of one run, all input checked as far as it can be without running the network.
+
+    `mesh`: chips to plan for; by default all devices of this process, as `config.mesh` cuts them.
+    """
     check_numbers(config)
-    mesh = check_batch(config)
+    mesh = check_batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
     method_module = find_method(config.method)
     check_arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
@@ -223,8 +226,7 @@ def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[st
     return listed if sized else [*transforms.evaluation(preprocess), *listed]
 
 
-def check_batch(config: Config) -> jax.sharding.Mesh:
-    mesh = meshes.make_mesh(axes=config.mesh)
+def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
     for key in ("batch_size", "eval_batch_size"):
         if config[key] % mesh.size:
             raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")
@@ -232,6 +234,12 @@ def check_batch(config: Config) -> jax.sharding.Mesh:
         raise InputError(
             f"config.batch_size={config.batch_size} cannot be cut into accumulate={config.accumulate} pieces on "
             f"{mesh.size} devices: each device's rows must divide by it."
+        )
+    groups, piece = config.get("norm_groups", 0), config.batch_size // config.accumulate
+    if groups < 0 or (groups and piece % groups):
+        raise InputError(
+            f"config.norm_groups={groups} must divide the {piece} rows that go through the network at once (batch_size "
+            "over accumulate), or be 0 for the statistics of them all."
         )
     return mesh
 

@@ -36,6 +36,7 @@ class Net:
     own_stats: Callable[[str], bool] = lambda path: True
     train: bool = False
     update_stats: bool = True
+    norm_groups: int = 0
     key: jax.Array | None = None
     init_key: jax.Array | None = None
     calls: int = 0
@@ -89,7 +90,7 @@ class Net:
         update = self.update_stats if update_stats is None else update_stats
         if part not in self.params and self.init_key is not None:
             self._create(part, *args, **kwargs)
-        mode = Mode(train=train, own_stats=partial(self._owns, part, train))
+        mode = Mode(train=train, own_stats=partial(self._owns, part, train), norm_groups=self.norm_groups)
         rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
         self.calls += 1
         variables = {"params": self.params[part], "batch_stats": self.stats.get(part, {})}

@@ -168,6 +168,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         meshes.whole(params, experiment.mesh),
         stats,
         own_stats=own_stats,
+        norm_groups=experiment.config.get("norm_groups", 0),
         **kw,
     )
 

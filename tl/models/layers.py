@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +31,9 @@ def never(path: str) -> bool:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["ones"], meta_fields=["train", "own_stats", "remat", "depth"]
+    jax.tree_util.register_dataclass,
+    data_fields=["ones"],
+    meta_fields=["train", "own_stats", "norm_groups", "remat", "depth"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -43,6 +46,7 @@ class Mode:
 
     train: bool = False
     own_stats: Callable[[str], bool] = never
+    norm_groups: int = 0  # batch norm over each of so many equal parts of the batch; 0: over all of it
     remat: bool = False  # set by `inside`: blocks run again in the backward pass
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
     ones: jax.Array | None = None  # set by `inside`: see `ops.fence`
@@ -81,14 +85,15 @@ class Conv(nn.Module):
     standardise: bool = False  # kernels of mean 0 and variance 1 per output channel (arXiv:1903.10520)
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, product: Callable[..., jax.Array] = ops.conv) -> jax.Array:
+        """`product(x, kernel, strides, padding, groups)` may be more than the convolution: see `conv_norm`."""
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", conv_init, shape, wide(x.dtype))
         if self.standardise:
             kernel -= jnp.mean(kernel, (0, 1, 2), keepdims=True)
             kernel *= lax.rsqrt(jnp.mean(jnp.square(kernel), (0, 1, 2), keepdims=True) + 1e-10)
         padding = self.size // 2 if self.padding is None else self.padding
-        y = ops.conv(x, kernel, self.strides, padding, self.groups)
+        y = product(x, kernel, self.strides, padding, self.groups)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
             y += per_channel(bias, y).astype(y.dtype)
@@ -117,25 +122,59 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9  # the share of the old value: 1 - torch's momentum
 
+    def owns(self, mode: Mode) -> bool:
+        """Whether this layer normalises with the statistics of its batch."""
+        return mode.own_stats("/".join(self.path[mode.depth :]))
+
     @nn.compact
-    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        shape, dtype = (x.shape[-1],), wide(x.dtype)
+    def __call__(self, x: jax.Array, mode: Mode, kernel: jax.Array | None = None) -> jax.Array:
+        """The normalised `x`; with `kernel` (C', C), and where the layer `owns`, the normalised x @ kernel."""
+        shape, dtype = (x.shape[-1] if kernel is None else kernel.shape[-1],), wide(x.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
-        if not mode.own_stats("/".join(self.path[mode.depth :])):
+        if not self.owns(mode):
             factor = scale * lax.rsqrt(var.value + self.epsilon)
             shift = bias - mean.value * factor
             return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
-        y, batch_mean, batch_var = ops.batch_norm(x, scale, bias, jnp.asarray(self.epsilon, dtype))
+        epsilon, near = jnp.asarray(self.epsilon, dtype), mean.value
+
+        def norm(rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            if kernel is None:
+                return ops.batch_norm(rows, scale, bias, epsilon, near)
+            return ops.pointwise_norm(rows, kernel, scale, bias, epsilon)
+
+        y, batch_mean, batch_var = in_groups(norm, x, mode.norm_groups) if mode.norm_groups > 1 else norm(x)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            count = x.size // x.shape[-1]
+            count = math.prod(x.shape[:-1]) // max(mode.norm_groups, 1)
             unbiased = batch_var * (count / max(count - 1, 1))
             old, new = self.momentum, 1 - self.momentum
             mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
             var.value = old * var.value + new * lax.stop_gradient(unbiased)
         return y
+
+
+def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`norm` of each of `groups` runs of rows by itself -> (y, mean of the means, mean of the variances)."""
+    if x.shape[0] % groups:
+        raise errors.InputError(
+            f"config.norm_groups={groups} does not divide a batch of {x.shape[0]} rows: take a divisor of it."
+        )
+    y, means, variances = jax.vmap(norm)(x.reshape(groups, -1, *x.shape[1:]))
+    return y.reshape(*x.shape[:-1], -1), jnp.mean(means, 0), jnp.mean(variances, 0)
+
+
+def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
+    """`norm(conv(x), mode)`; where that costs less memory, without the map between the two (`ops.pointwise_norm`)."""
+    pointwise = (conv.size, conv.groups, conv.bias, conv.standardise) == (1, 1, False, False)
+    if ops.for_cpu() or not pointwise or conv.features < 4 * x.shape[-1] or not norm.owns(mode):
+        return norm(conv(x), mode)
+
+    def product(x: jax.Array, kernel: jax.Array, strides: int, *_: Any) -> jax.Array:
+        return norm(x[:, ::strides, ::strides], mode, kernel[0, 0])
+
+    return conv(x, product)
 
 
 class GroupNorm(nn.Module):

@@ -148,15 +148,15 @@ def shifted_depthwise(x: jax.Array, kernel: jax.Array, strides: int, pads: Seque
 def max_pool(x: jax.Array, window: int, strides: int, padding: int = 0, fill: float = -np.inf) -> jax.Array:
     """Maximum over windows of (N, H, W, C), `fill` around it.
 
-    The padding is an operation of its own, since an ONNX exporter drops it from the window without a word.
+    On a CPU the padding is an operation of its own, since an ONNX exporter drops it from the window without a word;
+    elsewhere that would be one more copy of the network's largest map.
     """
-    if padding:
-        edge = (padding, padding)
-        x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)), constant_values=fill)
+    edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    if padding and (for_cpu() or fill != -np.inf):
+        x, edges = jnp.pad(x, edges, constant_values=fill), ((0, 0),) * 4
     if for_cpu():
         return gradients.max_pool(x, window, strides)
-    window_shape, steps = (1, window, window, 1), (1, strides, strides, 1)
-    return lax.reduce_window(x, -np.inf, lax.max, window_shape, steps, "VALID")
+    return lax.reduce_window(x, -np.inf, lax.max, (1, window, window, 1), (1, strides, strides, 1), edges)
 
 
 def global_pool(x: jax.Array) -> jax.Array:
@@ -185,24 +185,40 @@ def _bins(length: int, size: int) -> np.ndarray:
 
 
 @jax.custom_jvp
-def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array) -> tuple:
+def batch_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array, near: jax.Array | float = 0.0
+) -> tuple:
     """Normalise by the batch -> (y, mean, biased variance), statistics (C,) over all other axes.
 
     On a mesh `x` is the global array, so the statistics are those of the global batch. The derivative is in
     closed form: two reductions where autodiff takes more passes. It is a JVP, so that both modes work.
+    `near` (C,) is a value near the mean, such as the running one; it changes no result but for rounding.
     """
     axes, values = tuple(range(x.ndim - 1)), x.astype(wide(x.dtype))
-    mean = jnp.mean(values, axes)
-    centred = values - per_channel(mean, x)
-    variance = jnp.mean(jnp.square(centred), axes)
+    if for_cpu():
+        mean = jnp.mean(values, axes)
+        variance = jnp.mean(jnp.square(values - per_channel(mean, x)), axes)
+    else:
+        # Both sums in one pass, at the end of the convolution that makes x, and on a mesh in one all-reduce: where
+        # memory and messages bound the step a second pass over x costs more than all of this arithmetic. Without the
+        # shift E[x^2] - E[x]^2 would cancel where the mean is many deviations from 0.
+        near = jnp.broadcast_to(lax.stop_gradient(jnp.asarray(near, values.dtype)), scale.shape)
+        shifted = values - per_channel(near, x)
+        offset = jnp.mean(shifted, axes)
+        mean = near + offset
+        variance = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(offset), 0.0)
     factor = scale * lax.rsqrt(variance + epsilon)
-    return (centred * per_channel(factor, x) + per_channel(bias, x)).astype(x.dtype), mean, variance
+    return (
+        ((values - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)).astype(x.dtype),
+        mean,
+        variance,
+    )
 
 
 @batch_norm.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple:
-    x, scale, _, epsilon = primals
-    dx, d_scale, d_bias, _ = tangents
+    x, scale, _, epsilon, _ = primals
+    dx, d_scale, d_bias, _, _ = tangents
     y, mean, variance = batch_norm(*primals)
     axes, inverse = tuple(range(x.ndim - 1)), lax.rsqrt(variance + epsilon)
     unit = (x.astype(mean.dtype) - per_channel(mean, x)) * per_channel(inverse, x)
@@ -213,3 +229,29 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     dy = dx * per_channel(factor, x) + per_channel(d_bias - factor * d_mean, x)
     dy += unit * per_channel(d_scale - factor * slope, x)
     return (y, mean, variance), (dy.astype(x.dtype), d_mean, 2 * slope / inverse)
+
+
+def pointwise_norm(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array) -> tuple:
+    """`batch_norm` of `x @ kernel`, (..., C) with (C, D) -> (y, mean, biased variance), without that map in memory.
+
+    A product's statistics follow from those of its input: the mean is mean(x) @ W, the variance the diagonal of
+    W' cov(x) W. So the norm goes into the kernel, and neither the forward nor the backward pass writes or reads the
+    map between the two. That is less memory traffic where D is larger than C, for C / D more arithmetic each way.
+    """
+    dtype, axes = wide(x.dtype), tuple(range(x.ndim - 1))
+    count = x.size // x.shape[-1]
+    # Products of bfloat16 are exact in float32; those of float32 would be cut to bfloat16 by default on a TPU.
+    exact = None if x.dtype == jnp.bfloat16 else lax.Precision.HIGHEST
+    gram = lax.dot_general(x, x, ((axes, axes), ((), ())), precision=exact, preferred_element_type=dtype) / count
+    centre = jnp.mean(x.astype(dtype), axes)
+    covariance = gram - centre[:, None] * centre[None, :]
+    weights = kernel.astype(dtype)
+    high = lax.Precision.HIGHEST
+    mean = jnp.matmul(centre, weights, precision=high)
+    variance = jnp.maximum(jnp.sum(weights * jnp.matmul(covariance, weights, precision=high), 0), 0.0)
+    folded = (weights * (scale * lax.rsqrt(variance + epsilon))[None, :]).astype(x.dtype)
+    # Taken from the rounded kernel, or the map's mean would be off by the rounding.
+    shift = bias - jnp.matmul(centre, folded.astype(dtype), precision=high)
+    # Not cut to x's dtype: on a mesh the folded kernel's gradient then goes with the shift's in one all-reduce.
+    y = lax.dot_general(x, folded, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=dtype)
+    return (y + per_channel(shift, x)).astype(x.dtype), mean, variance

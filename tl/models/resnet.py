@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from tl.models import names as table
-from tl.models.layers import BatchNorm, Conv, Maps, Mode, relu, remat, run
+from tl.models.layers import BatchNorm, Conv, Maps, Mode, conv_norm, relu, remat, run
 from tl.models.ops import max_pool
 from tl.preprocess import Preprocess
 
@@ -42,8 +42,7 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        x = Conv(self.features, size=1, strides=self.strides, name="conv")(x)
-        return BatchNorm(name="bn")(x, mode)
+        return conv_norm(Conv(self.features, size=1, strides=self.strides, name="conv"), BatchNorm(name="bn"), x, mode)
 
 
 class Block(nn.Module):
@@ -62,8 +61,7 @@ class Block(nn.Module):
             shapes = [(self.width, 3, self.strides), (self.width, 3, 1)]
         y = x
         for i, (features, size, strides) in enumerate(shapes, start=1):
-            y = Conv(features, size, strides, name=f"conv{i}")(y)
-            y = BatchNorm(name=f"bn{i}")(y, mode)
+            y = conv_norm(Conv(features, size, strides, name=f"conv{i}"), BatchNorm(name=f"bn{i}"), y, mode)
             y = relu(y, mode) if i < len(shapes) else y
         if y.shape != x.shape:
             x = Downsample(y.shape[-1], self.strides, name="downsample")(x, mode)

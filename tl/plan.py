@@ -1,0 +1,181 @@
+"""A config's training step compiled for TPU chips that are not there: shapes and shardings of everything, no arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+
+from tl import build, roofline, train
+from tl import config as configs
+from tl import mesh as meshes
+from tl.advance import compiled
+from tl.config import Config
+from tl.errors import InputError
+from tl.models import ops
+from tl.optim import Optimizer
+from tl.step import State, create, make_step
+
+# libtpu looks for a machine of its own and refuses a second process, unless told that there is no chip to share.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",  # of the machine, not of the topology
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+
+
+def prepare() -> None:
+    """The environment of libtpu, to be set before it is loaded; what the caller has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def devices(topology: str) -> list[Any]:
+    """The chips of a topology such as `v5e:16x16`, in no machine; InputError without libtpu or for an unknown name."""
+    try:
+        import libtpu  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError(
+            "libtpu, the TPU compiler, is not installed: pip install -e '.[plan]' (version 0.0.42.1 goes with jax "
+            f"0.10.2, and this is jax {jax.__version__})."
+        ) from None
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}  # else a v4 chip is two devices
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices)
+    except Exception as error:  # a jax.errors.JaxRuntimeError or a ValueError, by the kind of mistake
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"--topology {topology} is none that libtpu knows ({reason}): e.g. v5e:16x16, v5p:4x4x4 or v6e:2x2."
+        ) from error
+
+
+def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
+    """{stream: {field: shape}} of the global batch on `mesh`, after one row of each stream, which is all that is read.
+
+    Every stream's rows are multiples of batch_size, so a batch of any size costs nothing.
+    """
+    alone = {"batch_size": 1, "eval_batch_size": 1, "accumulate": 1, "norm_groups": 0, "mesh": {"model": 0}}
+    host = build.experiment(configs.merged(config, alone), meshes.make_mesh(jax.devices()[:1]))
+    place = meshes.batch_sharding(mesh)
+
+    def widen(x: Any) -> jax.ShapeDtypeStruct:
+        shape = (np.shape(x)[0] * config.batch_size, *np.shape(x)[1:])
+        return jax.ShapeDtypeStruct(shape, np.asarray(x).dtype, sharding=place)
+
+    return {name: jax.tree.map(widen, stream[0]) for name, stream in host.streams.items()}
+
+
+def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Optimizer]:
+    """What `train.init` makes, as shapes and shardings, without an array; `batch` as `abstract_batch` gives it.
+
+    A method's memory is shaped as one batch makes it, not a pass over the data.
+    """
+    config, method, mesh = experiment.config, experiment.method, experiment.mesh
+    bind = train.binder(experiment, lambda path: False)
+    variables = jax.eval_shape(lambda b: create(bind, method, b, jax.random.key(config.seed)), batch)
+    optimizer = train.make_optimizer(experiment, variables["params"])
+    memory = jax.eval_shape(
+        lambda v, b: method.memory(bind(v["params"], v["stats"]), {name: [b[name]] for name in method.streams}),
+        variables,
+        batch,
+    )
+    whole = meshes.replicated(mesh)
+
+    def placed(tree: Any, places: Any) -> Any:
+        return jax.tree.map(lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p), tree, places)
+
+    def split(tree: Any) -> Any:
+        return placed(tree, meshes.state_sharding(tree, mesh))
+
+    variables = split(variables)
+    state = State(
+        jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+        variables["params"],
+        variables["stats"],
+        split(jax.eval_shape(optimizer.init, variables["params"])),
+        placed(memory, jax.tree.map(lambda _: whole, memory)),
+        variables if config.ema else {},
+    )
+    return state, optimizer
+
+
+def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experiment]:
+    """The step of `config` over `mesh`, as the loop jits it, traced for a TPU."""
+    experiment = build.experiment(config, mesh)
+    token = ops.TARGET.set("tpu")
+    try:
+        batch = abstract_batch(config, mesh)
+        state, optimizer = abstract_state(experiment, batch)
+        step = make_step(
+            train.binder(experiment, train.statistics_policy(optimizer, config.frozen_stats)),
+            experiment.method,
+            optimizer,
+            steps=experiment.steps,
+            seed=config.seed,
+            accumulate=config.accumulate,
+            ema=config.ema,
+        )
+        return compiled(step, state).lower(state, batch), experiment
+    finally:
+        ops.TARGET.reset(token)
+
+
+def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.Path | None = None) -> dict[str, Any]:
+    """What the step of `config` takes on the topology `name`; bytes, FLOPs, seconds. `options` are the compiler's."""
+    if name.partition(":")[0] not in roofline.CHIPS:
+        raise InputError(f"--topology {name} names no known chip: it must be one of {', '.join(roofline.CHIPS)}.")
+    # Weights change no shape; what they say of preprocessing can be set by image_size.
+    config = configs.merged(config, {"weights": "none", "classifier": "auto", "steps": config.steps})
+    mesh = meshes.make_mesh(devices(name), config.mesh)
+    program, experiment = lowered(config, mesh)
+    begin = time.perf_counter(), time.process_time()
+    try:
+        done = program.compile(compiler_options=dict(options))
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        if "RESOURCE_EXHAUSTED" in reason or "memory" in reason:
+            reason += "; lower batch_size, raise accumulate or mesh.model, or set remat"
+        raise InputError(f"the TPU compiler refuses this step on {name}: {reason}.") from error
+    duration, processors = time.perf_counter() - begin[0], time.process_time() - begin[1]
+    text, memory, cost = done.as_text(), done.memory_analysis(), done.cost_analysis()
+    if hlo:
+        hlo.write_text(text)
+    messages, per_chip = roofline.collectives(text), config.batch_size / mesh.size
+    # The compiler counts a loop's body once.
+    turns = config.accumulate
+    flops, accessed, traffic = cost["flops"] * turns, cost["bytes accessed"] * turns, roofline.memory_traffic(text)
+    seconds = roofline.seconds(flops, traffic, messages, name)
+    return {
+        "topology": name,
+        "chips": mesh.size,
+        "batch_size": config.batch_size,
+        "compile_seconds": round(duration, 1),
+        "compile_cpu_seconds": round(processors, 1),
+        "memory": {
+            "arguments": memory.argument_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "peak": memory.peak_memory_in_bytes,
+            "chip": roofline.CHIPS[name.partition(":")[0]].memory,
+        },
+        "per_image": {
+            "flops": flops / per_chip,
+            "bytes_accessed": accessed / per_chip,
+            "hbm": traffic / per_chip,
+        },
+        "collectives": [dataclasses.asdict(message) for message in messages],
+        "seconds": seconds,
+        "images_per_s": config.batch_size / seconds["step"],
+        "steps": experiment.steps,
+        "chip_hours": experiment.steps * seconds["step"] * mesh.size / 3600,
+    }
