@@ -13,6 +13,7 @@ docs/performance.md. `--gpu` trains and runs ResNet-50 in bfloat16 at batch 256;
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import os
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
             row = kept[name] = lab.measure(name, table[name], peak)
             print(line(row), flush=True)
     rows = [kept[name] for name in {**bench.WORKS, **bench.GPU_WORKS} if name in kept]
-    if flags.write:
+    if flags.write and not flags.dry:
         write(rows)
     return 0
 
@@ -102,6 +103,7 @@ class Lab:
         change = dict(self.change)
         if work.kind == "probe" and self.flags.quick:
             change["repeat"] = 400
+        work = dataclasses.replace(work, **change)
         forms = ["eager", "compile"]
         if self.flags.quick or self.flags.dry:
             forms = [self.kept.get(name, {}).get("form", "eager")]

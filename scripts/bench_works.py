@@ -42,7 +42,7 @@ GPU_WORKS = {
 PEAKS = {"peak": Work(kind="peak", unit="FLOP/s"), "gpu_peak": Work(kind="peak", dtype="bfloat16", unit="FLOP/s")}
 ALL = {**WORKS, **GPU_WORKS, **PEAKS}
 # Sizes at which a GPU work runs anywhere within seconds, to see that the script is sound.
-DRY = {"model": "resnet18", "batch": 8, "repeat": 1, "size": 64, "classes": 10}
+DRY = {"model": "resnet18", "batch": 8, "repeat": 1, "size": 64, "classes": 10, "gflop": 0.0}
 
 
 def peak_memory() -> float:

@@ -8,8 +8,9 @@ import pytest
 import toy
 from jax.sharding import PartitionSpec
 
-from tl import build, optim, train
+from tl import build, optim
 from tl import mesh as meshes
+from tl.checkpoint import Checkpoints
 from tl.errors import InputError
 
 
@@ -35,17 +36,29 @@ def test_a_mesh_that_does_not_hold_all_devices_is_refused(axes):
 
 
 def wide(**changes):
-    return toy.toy_config(dtype="float64", ema=0.9, model_args={"width": 16, "blocks": (1,)}, **changes)
+    settings = {"dtype": "float64", "ema": 0.9, "model_args": {"width": 16, "blocks": (1,)}}
+    return toy.toy_config(**{**settings, **changes})
 
 
-def test_split_parameters_and_blocks_run_again_change_no_number():
-    """Ten steps in float64: whole on 8 devices, split over 4 of 8, and with every block's inside computed twice."""
+def test_split_parameters_and_blocks_run_again_change_no_number(tmp_path):
+    """Ten steps in float64: whole on 8 devices, split over 4 of 8, and with every block's inside computed twice.
+
+    A checkpoint of the first goes on with its parameters split, to the same end.
+    """
+    kept = Checkpoints(tmp_path / "checkpoints")
     with jax.enable_x64(True):
         plain, split, again = (toy.Steps(wide(**c)) for c in ({}, {"mesh": {"model": 4}}, {"remat": True}))
-        for work in (plain, split, again):
+        plain.run(4)
+        kept.save(4, plain.state)
+        kept.wait()
+        plain.run(6)
+        for work in (split, again):
             work.run(10)
+            toy.same_leaves(plain.host(), work.host(), 1e-9)
+        split.state = kept.restore(split.state, 4)
+        split.run(6)
+        kept.close()
         toy.same_leaves(plain.host(), split.host(), 1e-9)
-        toy.same_leaves(plain.host(), again.host(), 1e-9)
     name = "stage1/block1/conv1/kernel"
     for tree in (split.state.params, split.state.ema["params"]):
         leaf = optim.paths(tree["backbone"])[name]
@@ -58,21 +71,10 @@ def test_split_parameters_and_blocks_run_again_change_no_number():
     assert held(split) < 0.4 * held(plain)
 
 
-def test_a_run_goes_on_with_its_parameters_split(tmp_path):
-    """Stopped on a mesh of 8, continued on one of 2 x 4: predictions, checkpoints and the end are those of one run."""
-    ends = []
-    with jax.enable_x64(True):
-        for folder, axes in (("whole", {}), ("moved", {"model": 4})):
-            with train.start(build.experiment(wide(steps=6)), tmp_path / folder, quiet=True) as work:
-                step = train.advancing(work, 0)
-                state, reached, _ = step(work.state, 0, 1)
-                work.checkpoints.save(reached, state)
-                work.checkpoints.wait()
-            with train.start(build.experiment(wide(steps=6, mesh=axes)), tmp_path / folder, quiet=True) as work:
-                train.run(work)
-                ends.append((jax.device_get(work.state), work.evaluate(["test"])[0]))
-    toy.same_leaves(ends[0][0], ends[1][0], 1e-9)
-    assert ends[0][1] == pytest.approx(ends[1][1], abs=1e-9)
+def test_a_run_with_split_parameters_ends_as_any_other_and_may_move(tmp_path):
+    summary = build.run(wide(dtype="float32", steps=1, mesh={"model": 4}), tmp_path / "w", quiet=True)
+    assert (tmp_path / "w" / "weights.safetensors").is_file()
+    assert build.run(wide(dtype="float32", steps=1), tmp_path / "w", quiet=True) == summary  # the same run elsewhere
 
 
 def test_noise_is_a_data_set_of_any_size():

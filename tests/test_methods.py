@@ -1,4 +1,4 @@
-"""What every method must hold, a row each: the loss falls, devices agree, resuming is exact, frozen is frozen."""
+"""What every method must hold, by toy.METHODS: the loss falls, devices agree, resuming is exact, frozen is frozen."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ import toy
 from tl import optim
 from tl.checkpoint import Checkpoints
 
-# config file -> settings beside toy.SMALL; all randomness on
-METHODS = {
-    "finetune": {"method_args": {"mixup": 0.4}, "head__dropout": 0.3, "ema": 0.9, "optim__name": "adamw"},
-    "probe": {"head__hidden": (6,)},
-    "scratch": {"method_args": {"cutmix": 1.0}},
-}
-
 
 def steps(name: str, devices: int = 8, **changes: object) -> toy.Steps:
-    return toy.Steps(toy.toy_config(f"configs/{name}.py", **{**METHODS[name], **changes}), devices)
+    return toy.Steps(toy.toy_config(f"configs/{name}.py", **{**toy.METHODS[name], **changes}), devices)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", toy.METHODS)
 def test_loss_falls_and_resuming_is_exact_and_frozen_is_frozen(name, tmp_path):
     work = steps(name, schedule__lr=1e-2, schedule__warmup=0)
     start = work.host()
@@ -44,7 +37,7 @@ def test_loss_falls_and_resuming_is_exact_and_frozen_is_frozen(name, tmp_path):
         assert (before.tobytes() == after.tobytes()) != work.optimizer.moves(path), path
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", toy.METHODS)
 def test_one_device_equals_eight_in_float64(name):
     with jax.enable_x64(True):
         one, eight = (steps(name, devices, dtype="float64") for devices in (1, 8))

@@ -29,6 +29,13 @@ SMALL = {
     "log_every": 1,
 }
 
+# One row per method, for test_methods.py and test_hosts.py: config file -> settings beside SMALL; all randomness on
+METHODS = {
+    "finetune": {"method_args": {"mixup": 0.4}, "head__dropout": 0.3, "ema": 0.9, "optim__name": "adamw"},
+    "probe": {"head__hidden": (6,)},
+    "scratch": {"method_args": {"cutmix": 1.0}},
+}
+
 
 def toy_config(spec: str = "configs/finetune.py", **changes: Any):
     """The config of `spec`, shrunk; `changes` by key, dots as double underscores."""

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import finish, models, runs, tasks, train, weights, workdir
+from tl import finish, hosts, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import images, sources, splits, streams, transforms
@@ -29,7 +29,13 @@ Summary = dict[str, Any]
 
 def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
     """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`."""
-    folder = pathlib.Path(folder)
+    quiet = quiet or jax.process_index() != 0
+    summary = _run(config, pathlib.Path(folder), quiet)
+    hosts.barrier("run")  # host 0 has written what a later stage, or the next start, reads
+    return summary
+
+
+def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
     workdir.check(folder, config)
     if config.combine not in ("soup", "ensemble"):
         raise unknown("combine", config.combine, ("soup", "ensemble"))
@@ -40,7 +46,7 @@ def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> S
     if config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1:
         return runs.run_ensemble(config, folder, run, quiet=quiet)
     done = finish.finished(folder)
-    if done is not None:
+    if hosts.all_true(done is not None) and done is not None:
         if not quiet:
             print(f"{folder} is finished: this is its summary.")
         return done

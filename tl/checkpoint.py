@@ -29,6 +29,9 @@ class Checkpoints:
             preservation_policy=keep, best_fn=_score, enable_async_checkpointing=True, create=True
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        # The loop asks jax where all processes stop. orbax would ask too, from a thread and with numbers of its own,
+        # and so move the place that they agree on.
+        vars(self._manager)["reached_preemption"] = lambda step: False
 
     @property
     def latest(self) -> int | None:

@@ -178,7 +178,8 @@ def cached(
 
     def rows(batches: EvalBatches) -> dict[str, Any]:
         folder = keys.folder(batches)
-        held = cache.stored(folder, memory=size <= MOST_BYTES)
+        # Of several hosts one that found them in a cache of its own would be missing where the others gather.
+        held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
         if held is not None:
             return held
         if not (config.keep_features or size > MOST_BYTES) or jax.process_count() > 1:

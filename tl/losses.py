@@ -27,6 +27,12 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.square(outputs - targets.astype(outputs.dtype)).mean(axis=-1)
 
 
+def entropy(logits: jax.Array) -> jax.Array:
+    """(N, C) logits -> (N,) entropy of the softmax, in nats."""
+    logp = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(logp) * logp, axis=-1)
+
+
 def weighted_mean(losses: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """(N,) losses -> their mean; with (N,) `weights`, sum(w l) / sum(w), as class-weighted losses are averaged."""
     if weights is None:

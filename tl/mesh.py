@@ -55,6 +55,16 @@ def state_sharding(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, tree)
 
 
+def place(tree: Any, mesh: Mesh) -> Any:
+    """Arrays that every host holds whole -> global ones where `state_sharding` wants them."""
+
+    def one(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(one, tree, state_sharding(tree, mesh))
+
+
 def whole(tree: Any, mesh: Mesh) -> Any:
     """Parameters as a network uses them: fetched whole from the devices over which they are split."""
     if mesh.shape[MODEL] == 1:

@@ -170,7 +170,8 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         summary |= {f"{stream}/{k}": v for k, v in task.metrics(mean, tables[0][f"{stream}/label"]).items()}
     summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
     summary["time/wall_s"] = round(time.perf_counter() - began, 3)
-    write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
+    if jax.process_index() == 0:
+        write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     if not quiet:
         print(headline(summary))
     return summary

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import frozen, optim, workdir
+from tl import frozen, hosts, optim, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -81,8 +81,10 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.checkpoints.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # A process that fails alone must not wait here for the others' part of a checkpoint: they wait elsewhere.
+        if kind is None or jax.process_count() == 1:
+            self.checkpoints.close()
         self.log.close()
 
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
@@ -134,18 +136,19 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     """Weights in place, the rest initialised, every leaf in a group, optimiser and memory fresh: step 0."""
     config, method, mesh = experiment.config, experiment.method, experiment.mesh
     bind = binder(experiment, lambda path: False)
-    batch = next(iter(data_streams.batches(experiment.streams, mesh, 0, threads=0)))
+    # This process's rows alone: shapes are made of them, and a global array cannot be a constant of a program.
+    batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
     create_all = partial(create, bind, method, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
-    variables = jax.device_put(variables, meshes.state_sharding(variables, mesh))
+    variables = meshes.place(variables, mesh)
     net = bind(variables["params"], variables["stats"])
     memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
     places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
     opt = jax.jit(optimizer.init, out_shardings=places)(variables["params"])
     state = State(
-        meshes.put(np.int32(0), meshes.replicated(mesh)),
+        meshes.put(np.zeros((), np.int32), meshes.replicated(mesh)),
         variables["params"],
         variables["stats"],
         opt,
@@ -229,8 +232,10 @@ def run(work: Run) -> dict[str, float]:
             work.state, step, scalars = advance(work.state, step, until)
             pending.append((first, scalars))
             last = step == total
+            # Asked once: a wish that came between two questions would stop without a save.
+            stop = not last and (interrupts.stop or hosts.stop_agreed())
             evaluates = last or step % experiment.eval_every == 0
-            saves = last or step % config.save_every == 0 or interrupts.stop
+            saves = last or step % config.save_every == 0 or stop
             if evaluates or saves or step // config.log_every > (first - 1) // config.log_every:
                 # While the newest step runs the one before is read; at an evaluation or a save all must be known good.
                 record(work, pending, keep=0 if evaluates or saves else 1, clock=clock)
@@ -249,7 +254,7 @@ def run(work: Run) -> dict[str, float]:
                 work.checkpoints.save(step, work.state, score)
             if evaluates or saves:
                 clock.resume()
-            if interrupts.stop and not last:
+            if stop:
                 work.checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {total}, saved: run the same command again to go on.")
     work.checkpoints.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -67,11 +68,16 @@ class Clock:
 
 
 class Interrupts:
-    """The first Ctrl-C or SIGTERM asks for a save and a stop at the end of the step; the second ends at once."""
+    """The first Ctrl-C or SIGTERM asks for a save and a stop at the end of the step; the second ends at once.
+
+    One of several processes passes the wish on, and stops where all have agreed to (see `hosts.stop_agreed`): there
+    jax itself listens for SIGTERM, and a handler of ours would take its place.
+    """
 
     def __enter__(self) -> Interrupts:
         self.stop, self._old = False, {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._alone = jax.process_count() == 1
+        for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
             try:
                 self._old[number] = signal.signal(number, self._handle)
             except ValueError:  # not in the main thread: the caller handles its signals
@@ -79,7 +85,10 @@ class Interrupts:
         return self
 
     def _handle(self, number: int, frame: Any) -> None:
-        self.stop = True
+        if self._alone:
+            self.stop = True
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
         for which, handler in self._old.items():
             signal.signal(which, handler)
 

@@ -8,8 +8,10 @@ import pathlib
 import jax
 
 from tl import config as configs
+from tl import hosts
 from tl.config import Config
 from tl.errors import InputError
+from tl.report.files import write_atomic
 
 
 def check(folder: pathlib.Path, config: Config) -> None:
@@ -29,13 +31,22 @@ def check(folder: pathlib.Path, config: Config) -> None:
 
 
 def claim(folder: pathlib.Path, config: Config) -> None:
-    """Make `folder` this config's run."""
+    """Make `folder` this config's run. All processes must call it, and see what process 0 writes."""
     check(folder, config)
+    hosts.barrier("checked")  # before there is anything new to see
+    text = configs.to_json(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
-            (folder / "config.json").write_text(configs.to_json(config))
+            write_atomic(folder / "config.json", text)
     except OSError as error:
         raise InputError(
             f"the workdir {folder} cannot be written to ({error.strerror}): give another --workdir."
         ) from error
+    hosts.barrier("claimed")
+    held = folder / "config.json"
+    if not hosts.all_true(held.is_file() and held.read_text() == text):
+        raise InputError(
+            f"not every process finds this config in the workdir {folder}: it must be a folder that all machines "
+            "share, and all must be started with the same flags."
+        )

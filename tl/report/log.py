@@ -25,17 +25,17 @@ class Log:
         """Open the log of a run that goes on at `resume_step`, or of one that begins (None: old rows go).
 
         Rows later than `resume_step` and a half-written last line are cut, the file is replaced as a whole.
-        write: False on all processes but the first; they keep their own rows in memory and touch no file.
+        write: False on all processes but the first; they read the old rows, keep their own in memory and write nothing.
         """
         self._folder = pathlib.Path(folder)
         self._resume_step = resume_step
         self._rows: list[dict[str, Any]] = []
         self._file = self._board = None
-        if not write:
-            return
         path = self._folder / "metrics.jsonl"
         if resume_step is not None:
             self._rows = [row for row in map(_nan, read_lines(path)) if row["step"] <= resume_step]
+        if not write:
+            return
         write_atomic(path, "".join(_line(row) for row in self._rows))
         self._file = path.open("a", encoding="utf-8")
 
