@@ -1,10 +1,11 @@
 """What a config's training step takes on TPU chips, from the TPU compiler alone: no chip is needed and nothing runs.
 
     python scripts/plan.py --config FILE[:args] [--topology v5e:16x16] [--config.key=value ...]
-        [--price MONEY_PER_CHIP_HOUR] [--json FILE] [--hlo FILE] [--option XLA_OPTION=VALUE ...]
+        [--price MONEY_PER_CHIP_HOUR] [--json FILE] [--hlo FILE] [--option XLA_OPTION=VALUE ...] [--state]
 
 Memory, FLOPs and messages are the compiler's; times are a roofline model of them (tl/roofline.py), not measured.
-The weights are left out: they change no shape. `--config.data=noise:224,1000,1281167` stands for any data set.
+The weights are left out: they change no shape. `--state` prints what a chip holds between two steps, and compiles
+nothing. `--config.data=noise:224,1000,1281167` stands for any data set.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = config.load(options.config, config.parse_flags(rest))
         if runs.is_set(chosen):
             chosen = runs.members(chosen)[0][2]
+        if options.state:
+            print(f"{options.topology}: {size(plan.held(chosen, options.topology))} of state a chip")
+            return 0
         found = plan.figures(chosen, options.topology, flags, options.hlo)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,6 +59,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--config", default="configs/default.py")
     parser.add_argument("--topology", default="v5e:2x2")
+    parser.add_argument("--state", action="store_true")
     parser.add_argument("--price", type=float, default=0.0)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--hlo", type=pathlib.Path)

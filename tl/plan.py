@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import time
@@ -132,13 +133,29 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
         ops.TARGET.reset(token)
 
 
-def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.Path | None = None) -> dict[str, Any]:
-    """What the step of `config` takes on the topology `name`; bytes, FLOPs, seconds. `options` are the compiler's."""
+def state_bytes(state: State) -> int:
+    """Bytes of a state, abstract or not, on one of its devices, tiles left out."""
+    leaves = jax.tree.leaves(state)
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
+
+
+def held(config: Config, name: str) -> int:
+    """Bytes of state on each chip of the topology `name`; nothing is compiled."""
+    config, mesh = _ready(config, name)
+    return state_bytes(abstract_state(build.experiment(config, mesh), abstract_batch(config, mesh))[0])
+
+
+def _ready(config: Config, name: str) -> tuple[Config, jax.sharding.Mesh]:
     if name.partition(":")[0] not in roofline.CHIPS:
         raise InputError(f"--topology {name} names no known chip: it must be one of {', '.join(roofline.CHIPS)}.")
     # Weights change no shape; what they say of preprocessing can be set by image_size.
-    config = configs.merged(config, {"weights": "none", "classifier": "auto", "steps": config.steps})
-    mesh = meshes.make_mesh(devices(name), config.mesh)
+    config = configs.merged(config, {"weights": "none", "classifier": "auto"})
+    return config, meshes.make_mesh(devices(name), config.mesh)
+
+
+def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.Path | None = None) -> dict[str, Any]:
+    """What the step of `config` takes on the topology `name`; bytes, FLOPs, seconds. `options` are the compiler's."""
+    config, mesh = _ready(config, name)
     program, experiment = lowered(config, mesh)
     begin = time.perf_counter(), time.process_time()
     try:
