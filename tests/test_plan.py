@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import pytest
-import test_methods
 import toy
 
 from scripts import plan as script
@@ -29,7 +28,7 @@ MIXING = {"finetune": {"all-gather", "all-to-all", "collective-permute"}, "scrat
 @functools.cache
 def compiled(name: str, **changes: Any) -> dict[str, Any]:
     plan.prepare()
-    settings = {**test_methods.METHODS[name], **changes}
+    settings = {**toy.METHODS[name], **changes}
     return plan.figures(toy.toy_config(f"configs/{name}.py", **settings), TOPOLOGY, {})
 
 
@@ -39,10 +38,10 @@ def local_bytes(state: Any) -> int:
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
-@pytest.mark.parametrize("name", test_methods.METHODS)
+@pytest.mark.parametrize("name", toy.METHODS)
 @pytest.mark.parametrize("model", [0, 4])
 def test_the_abstract_state_is_the_one_that_a_run_begins_with(name, model):
-    config = toy.toy_config(f"configs/{name}.py", **test_methods.METHODS[name], mesh__model=model)
+    config = toy.toy_config(f"configs/{name}.py", **toy.METHODS[name], mesh__model=model)
     experiment = build.experiment(config)
     state, optimizer = train.init(experiment)
     wanted, planned = plan.abstract_state(experiment, plan.abstract_batch(config, experiment.mesh))
@@ -55,9 +54,9 @@ def test_the_abstract_state_is_the_one_that_a_run_begins_with(name, model):
     assert all(jax.tree.leaves(same)), same
 
 
-@pytest.mark.parametrize("name", test_methods.METHODS)
+@pytest.mark.parametrize("name", toy.METHODS)
 def test_the_abstract_batch_is_the_one_that_a_run_reads(name):
-    config = toy.toy_config(f"configs/{name}.py", **test_methods.METHODS[name])
+    config = toy.toy_config(f"configs/{name}.py", **toy.METHODS[name])
     experiment = build.experiment(config)
     read = {stream: rows[0] for stream, rows in experiment.streams.items()}
     shapes = plan.abstract_batch(config, experiment.mesh)
@@ -65,7 +64,7 @@ def test_the_abstract_batch_is_the_one_that_a_run_reads(name):
 
 
 @needs_libtpu
-@pytest.mark.parametrize("name", test_methods.METHODS)
+@pytest.mark.parametrize("name", toy.METHODS)
 def test_a_method_compiles_and_only_sums_cross_the_chips(name):
     found = compiled(name)
     kinds = {message["kind"] for message in found["collectives"]}
