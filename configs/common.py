@@ -21,7 +21,11 @@ def get_config() -> ConfigDict:
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
-    c.data = "digits"  # digits | glyphs | noise:SIZE,CLASSES,COUNT | npz:FILE | folder:DIR | tar:FILE | tfds:NAME[@DIR]
+    c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
+    # noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of which a batch holds equal parts
+    c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
+    c.transductive = False  # True: target images are trained on (unlabelled) and tested on; False: its test set is new
+    c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from
     c.classes = 0  # number of classes; 0: as the data says
     c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
     c.val_fraction = 0.1  # share of train cut for val where there is no val
@@ -36,6 +40,7 @@ def get_config() -> ConfigDict:
     c.mean = ()  # per channel, in 0..1
     c.std = ()
     c.train_transforms = ()  # ((name of tl/data/transforms.py, {arguments}), ...); (): as in evaluation
+    c.strong_transforms = ()  # of the streams NAME_strong: other views of the same images (FixMatch, AdaMatch)
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression
@@ -44,6 +49,12 @@ def get_config() -> ConfigDict:
     c.head = {
         "pool": "gap",  # gap: pooled features | flatten: the last map as it is
         "hidden": (),  # widths of hidden layers
+        "dropout": 0.0,
+    }
+
+    c.bottleneck = {
+        "width": 0,  # of a layer between backbone and head, in which domains are compared; 0: none
+        "norm": False,  # batch norm before its ReLU
         "dropout": 0.0,
     }
 
@@ -97,6 +108,7 @@ def get_config() -> ConfigDict:
     c.eval_batch_size = 0  # 0: batch_size
     c.evaluate_before = False  # evaluate test before the first step too: before/test/...
     c.class_report = False  # keep the confusion matrix and the class report of every evaluation
+    c.reverse_validation = False  # train back, from the target's predicted labels to the source, at the end: a score
     c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step
     c.patience = 0  # evaluations without a better select before the run stops; 0: never
 

@@ -60,9 +60,8 @@ def main(arguments: list[str]) -> int:
         for name in flags.works or table:
             row = kept[name] = lab.measure(name, table[name], peak)
             print(line(row), flush=True)
-    rows = [kept[name] for name in {**bench.WORKS, **bench.GPU_WORKS} if name in kept]
-    if flags.write and not flags.dry:
-        write(rows)
+            if flags.write and not flags.dry:
+                write([kept[name] for name in {**bench.WORKS, **bench.GPU_WORKS} if name in kept])
     return 0
 
 
@@ -143,8 +142,8 @@ class Lab:
 
 
 MAKE_WEIGHTS = """
-import sys, torch
-from torch_models import tv
+import sys, torch, torch_models
+from torchvision import models as tv
 state = tv.resnet50(num_classes=1000).state_dict()
 for side in ("ours", "torch"):
     torch.save(state, f"{sys.argv[1]}/{side}.pth")

@@ -16,7 +16,7 @@ import bench_works as bench
 import jax
 import numpy as np
 
-from tl import build, config, runtime, train
+from tl import build, config, inputs, runtime, train
 from tl.data import streams, transforms
 from tl.preprocess import Preprocess
 
@@ -114,7 +114,7 @@ def probe(work: bench.Work, options: dict) -> tuple[Any, dict]:
 def loader(work: bench.Work, options: dict) -> tuple[Any, dict]:
     """JPEG files -> random resized crop and flip -> batches on the device."""
     preprocess = Preprocess(work.size, work.size, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-    dataset = build.open_data(settings(work, data=f"folder:{options['images']}", **options.get("keys", {})))
+    dataset = inputs.open_data(settings(work, data=f"folder:{options['images']}", image_library=work.library))
     transform = transforms.compose([("random_resized_crop", {"size": preprocess.size}), ("flip", {})])
     stream = streams.train_stream(dataset.splits["train"], transform, batch_size=work.batch, seed=0)
     batches = iter(streams.batches({"train": stream}, train.meshes.make_mesh()))

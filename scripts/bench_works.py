@@ -21,6 +21,7 @@ class Work:
     classes: int = 1000
     dtype: str = "float32"
     unit: str = "images/s"
+    library: str = ""  # that decodes and resizes our images
 
 
 WORKS = {
@@ -31,6 +32,7 @@ WORKS = {
     "mobilenet_v2_finetune": Work("mobilenet_v2", repeat=2, gflop=1.8),
     "stage4_only": Work(kind="stage4", repeat=3, gflop=4.85),
     "loader": Work(kind="loader", repeat=8),
+    "loader_opencv": Work(kind="loader", repeat=8, library="opencv"),
     "probe_10_epochs": Work(kind="probe", repeat=2000),
     "start_cold": Work(kind="start", batch=8, unit="s"),
     "start_warm": Work(kind="start", batch=8, unit="s"),

@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "tests"))
 import golden_recipe as recipe  # noqa: E402
-from torch_models import CifarResNet  # noqa: E402  (first: with it torchvision can be imported)
+from torch_models import CifarResNet, LeNet  # noqa: E402  (first: with it torchvision can be imported)
 from torchvision import models as tv  # noqa: E402
 
 import timm  # noqa: E402  # isort: skip
@@ -136,6 +136,8 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], Stages | Callable[[nn.Mo
     for n in (3, 5, 7, 9, 18):
         stages = {"stem": "relu", **{k: layers[k] for k in ("stage1", "stage2", "stage3")}}
         found[f"resnet{6 * n + 2}_cifar"] = (lambda n=n: CifarResNet(n, CLASSES), stages)
+    stages = {"stage1": "conv_params.2", "stage2": "conv_params.6", "fc": "fc_params.1", "pooled": "fc_params.2"}
+    found["lenet"] = (lambda: LeNet(CLASSES), stages)
     tops = {"fc1": "classifier.1", "fc2": "classifier.4"}
     for name in ("vgg16", "vgg16_bn"):
         make = getattr(tv, name)
@@ -172,7 +174,7 @@ def write(name: str, model: nn.Module, stages: Stages, shapes: dict | None) -> N
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         state = {key: torch.from_numpy(recipe.tensor(key, shape, gain(name))) for key, shape in shapes.items()}
         model.load_state_dict(state)
-    size = (2, 32, 24, 3) if "cifar" in name else (2, 64, 48, 3)
+    size = (2, 28, 28, 3) if name == "lenet" else (2, 32, 24, 3) if "cifar" in name else (2, 64, 48, 3)
     maps: dict[str, np.ndarray] = {}
     modules = dict(model.named_modules())
     for stage, module in stages.items():

@@ -64,3 +64,19 @@ class CifarResNet(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
+
+
+class LeNet(nn.Module):
+    """The digits network of the domain adaptation papers, on the mean of the channels."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        first = [nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU()]
+        second = [nn.Conv2d(20, 50, 5), nn.Dropout2d(0.5), nn.MaxPool2d(2), nn.ReLU()]
+        self.conv_params = nn.Sequential(*first, *second)
+        self.fc_params = nn.Sequential(nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(500, classes)
+
+    def forward(self, x):
+        x = self.conv_params(x.mean(1, keepdim=True))
+        return self.head(self.fc_params(x.flatten(1)))

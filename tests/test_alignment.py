@@ -112,15 +112,47 @@ def test_information_is_largest_where_predictions_are_sure_and_balanced():
     assert_allclose(alignment.information(jnp.array([[1000.0, 0.0], [1000.0, 0.0]])), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [2, 6])
+@pytest.mark.parametrize("n", [4, 7])
 def test_invariance_penalty_is_the_gradient_of_a_scale(n):
     logits, labels = rows(0, n, 3), jnp.arange(n) % 3
 
-    def risk(scale: jax.Array, part: slice) -> jax.Array:
-        return losses.cross_entropy(scale * logits[part], labels[part]).mean()
+    def risk(scale: jax.Array, row: int) -> jax.Array:
+        return losses.cross_entropy(scale * logits[row : row + 1], labels[row : row + 1])[0]
 
-    first, second = (jax.grad(risk)(1.0, slice(start, None, 2)) for start in (0, 1))
-    assert_allclose(alignment.invariance_penalty(logits, labels), first * second, rtol=1e-4)
+    slopes = [float(jax.grad(risk)(1.0, row)) for row in range(n)]
+    for rows_ in (range(n), range(0, n, 2)):
+        wanted = np.mean([slopes[i] * slopes[j] for i in rows_ for j in rows_ if i != j])
+        counts = jnp.zeros(n).at[jnp.asarray(list(rows_))].set(1.0)
+        assert_allclose(alignment.invariance_penalty(logits, labels, counts), wanted, rtol=1e-4)
+    assert_allclose(
+        alignment.invariance_penalty(logits, labels),
+        alignment.invariance_penalty(logits, labels, jnp.ones(n)),
+    )
+
+
+def test_risks_of_domains():
+    belongs = jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    assert_allclose(alignment.risks(jnp.array([1.0, 5.0, 3.0]), belongs), [2, 5, 0])
+
+
+def test_moments_of_the_rows_that_count():
+    x, counts = rows(3, 6, 2), jnp.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    mean, covariance = alignment.moments(x, counts)
+    chosen = np.asarray(x)[np.asarray(counts) > 0]
+    assert_allclose(mean, chosen.mean(0), rtol=1e-5)
+    assert_allclose(covariance, np.cov(chosen, rowvar=False), rtol=1e-4)
+
+
+def test_every_domain_counts_the_same():
+    """Three rows of one domain and one of the other: the mean of the two domains' mean losses."""
+    logits = jnp.array([[0.0, LN3], [0.0, LN3], [0.0, LN3], [0.0, LN3]])
+    told = alignment.domain_loss(logits, jnp.array([0, 0, 0, 1]))
+    assert_allclose(told.loss, (np.log(4) + np.log(4 / 3)) / 2, rtol=1e-6)
+    assert_allclose(told.accuracy, 0.25)
+    weighed = alignment.domain_loss(
+        logits * jnp.array([[1.0], [0.0], [1.0], [1.0]]), jnp.array([0, 0, 0, 1]), jnp.array([1.0, 2.0, 1.0, 1.0])
+    )
+    assert_allclose(weighed.loss, ((2 * np.log(4) + 2 * LN2) / 4 + np.log(4 / 3)) / 2, rtol=1e-6)
 
 
 def test_risk_variance():

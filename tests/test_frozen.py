@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from tl import build, frozen, train
-from tl.data import cache, streams
+from tl.data import cache, order
 from tl.errors import InputError
 
 # what is frozen -> the map that takes the place of the images; None: the images stay
@@ -125,8 +125,8 @@ def test_views_are_drawn_once_and_take_turns(tmp_path):
         assert sorted(index[1]) == list(range(size))
         assert np.array_equal(first, third)
         assert not np.isclose(first, second).all(axis=1).any()
-        order = streams.endless(size, 0, "train", views=2)
-        assert order.rows(size - 3, size + 5).tolist() == [order[i] for i in range(size - 3, size + 5)]
+        places = order.endless(size, 0, "train", views=2)
+        assert places.rows(size - 3, size + 5).tolist() == [places[i] for i in range(size - 3, size + 5)]
         train.run(work)
         assert int(work.state.step) == 20
     with pytest.raises(InputError, match="train_transforms is empty"):
@@ -140,8 +140,8 @@ def test_cached_batches_are_padded_and_in_order():
     assert [int(batch["mask"].sum()) for batch in batches] == [8, 2]
     assert np.concatenate([batch["map/x"][batch["mask"]] for batch in batches]).tolist() == rows["map/x"].tolist()
     stream: Any = cache.cached_stream(rows, batch_size=4, seed=3, name="train")
-    order = streams.order(10, 3, "train")
-    assert stream[2]["index"].tolist() == [order[i] for i in range(8, 12)]
+    places = order.order(10, 3, "train")
+    assert stream[2]["index"].tolist() == [places[i] for i in range(8, 12)]
 
 
 def test_heads_train_in_bursts_that_end_where_something_is_due(tmp_path):
@@ -168,6 +168,6 @@ def test_images_that_fit_on_an_accelerator_lie_there(tmp_path, monkeypatch):
 
 
 def test_rows_of_the_endless_order():
-    order = streams.endless(5, 1, "train")
-    assert order.rows(3, 13).tolist() == [order[i] for i in range(3, 13)]
-    assert streams.endless(5, 1, shuffle=False).rows(3, 7).tolist() == [3, 4, 0, 1]
+    places = order.endless(5, 1, "train")
+    assert places.rows(3, 13).tolist() == [places[i] for i in range(3, 13)]
+    assert order.endless(5, 1, shuffle=False).rows(3, 7).tolist() == [3, 4, 0, 1]

@@ -125,8 +125,10 @@ def test_batch_norm_derivative_equals_autodiff() -> None:
         @quick
         def derivatives(primals: tuple, tangents: tuple, cotangents: tuple) -> list:
             results = []
-            for function in (ops.batch_norm, ops.batch_norm.fun):  # `fun`: without its derivative rule
-                closed = lambda *args, function=function: function(*args, jnp.asarray(1e-5))  # noqa: E731
+            plain: Any = functools.partial(ops._normalised.fun, True)  # without its derivative rule
+            functions: tuple[Any, ...] = (ops.batch_norm, plain)
+            for function in functions:
+                closed = lambda *args, function=function: function(*args, jnp.asarray(1e-5), 0.0)  # noqa: E731
                 y, pull = jax.vjp(closed, *primals)
                 results.append((*y, *pull(cotangents), *jax.jvp(closed, primals, tangents)[1]))
             return results

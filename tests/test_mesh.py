@@ -8,7 +8,7 @@ import pytest
 import toy
 from jax.sharding import PartitionSpec
 
-from tl import build, optim
+from tl import build, inputs, optim
 from tl import mesh as meshes
 from tl.checkpoint import Checkpoints
 from tl.errors import InputError
@@ -78,9 +78,9 @@ def test_a_run_with_split_parameters_ends_as_any_other_and_may_move(tmp_path):
 
 
 def test_noise_is_a_data_set_of_any_size():
-    dataset = build.open_data(toy.toy_config(data="noise:16,20,7", labels_per_class=0))
+    dataset = inputs.open_data(toy.toy_config(data="noise:16,20,7", labels_per_class=0))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 20, "val": 64, "test": 64}
     assert dataset.splits["train"].load(3).shape == (16, 16, 3)
     for bad in ("noise:0", "noise:a,b", "noise:1,2,3,4"):
         with pytest.raises(InputError, match="takes up to three positive numbers"):
-            build.open_data(toy.toy_config(data=bad))
+            inputs.open_data(toy.toy_config(data=bad))

@@ -40,6 +40,7 @@ PUBLISHED = {
     "resnet44_cifar": 658_586,
     "resnet56_cifar": 853_018,
     "resnet110_cifar": 1_727_962,
+    "lenet": 431_080,
 }
 TINY: dict[str, dict[str, Any]] = {
     "resnet50": {"blocks": (1, 1), "width": 4},
@@ -109,9 +110,10 @@ def test_every_family_has_a_golden_file() -> None:
 @pytest.mark.parametrize("name", models.names())
 def test_parameter_counts(name: str) -> None:
     backbone = models.make(name)
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    side = 28 if name == "lenet" else 32
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     maps, variables = jax.eval_shape(backbone.init_with_output, jax.random.key(0), image)
-    outputs = 10 if "cifar" in name else 1000
+    outputs = 10 if "cifar" in name or name == "lenet" else 1000
     features = maps["pooled"].shape[1]
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) + (features + 1) * outputs
     assert count == PUBLISHED[name.removesuffix("_tf")]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import toy
 
-from tl import build, config, predictor, train
+from tl import build, config, inputs, predictor, train
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -202,7 +202,7 @@ def test_predictions_equal_the_evaluation(finished):
     """The predictor, given the test images, gives the evaluator's outputs."""
     loaded = predictor.load(finished)
     held = np.load(finished / "predictions.npz")
-    dataset = build.open_data(toy.toy_config())
+    dataset = inputs.open_data(toy.toy_config())
     outputs = loaded.outputs(dataset.splits["test"])
     np.testing.assert_allclose(outputs, held["test/outputs/label"], rtol=1e-5, atol=1e-5)
 
@@ -212,7 +212,7 @@ def test_predict_script_on_files(finished, tmp_path, capsys):
 
     from scripts import predict
 
-    dataset = build.open_data(toy.toy_config())
+    dataset = inputs.open_data(toy.toy_config())
     for i in range(3):
         Image.fromarray(dataset.splits["test"].load(i)).save(tmp_path / f"{i}.png")
     assert predict.main(["--workdir", str(finished), str(tmp_path), "--format", "json"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -29,17 +30,78 @@ SMALL = {
     "log_every": 1,
 }
 
-# One row per method, for test_methods.py and test_hosts.py: config file -> settings beside SMALL; all randomness on
+LENET = {"model": "lenet", "model_args": {"widths": (4,), "hidden": 12}}  # compiles in a third of the time
+ADAPT = {
+    **LENET,
+    "data": "digits",
+    "target": "glyphs:digits",
+    "bottleneck__width": 8,
+    "groups": ((".*", {}),),
+    "select": "",
+    "schedule__name": "constant",
+}
+GENERALISE = {**ADAPT, "data": "digits+glyphs:digits-sans", "target": "glyphs:digits-serif"}
+SECOND = {**ADAPT, "stages": (), "train_transforms": ()}
+VIEWS = {"strong_transforms": (("rotation", {}), ("shift", {}))}
+
+# One row per method, for test_methods.py, test_hosts.py and test_plan.py: config file -> settings beside SMALL; all
+# randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
-    "finetune": {"method_args": {"mixup": 0.4}, "head__dropout": 0.3, "ema": 0.9, "optim__name": "adamw"},
+    "finetune": {
+        **LENET,
+        "bottleneck__width": 8,
+        "bottleneck__norm": True,
+        "method_args": {"mixup": 0.4},
+        "head__dropout": 0.3,
+        "ema": 0.9,
+        "optim__name": "adamw",
+    },
     "probe": {"head__hidden": (6,)},
     "scratch": {"method_args": {"cutmix": 1.0}},
+    "dan": ADAPT,
+    "jan": ADAPT,
+    "coral": {**ADAPT, "falls": "loss_source"},
+    "dann": {**ADAPT, "method_args": {"hidden": (8,)}, "bottleneck__dropout": 0.2, "falls": "loss_source"},
+    "bsp": {**ADAPT, "method_args": {"hidden": (8,), "singular": 1e-4}, "falls": "loss_source"},
+    "cdan": {**ADAPT, "method_args": {"hidden": (8,), "entropy": True}, "falls": "loss_source"},
+    "adda": {
+        **SECOND,
+        "method": "adda",
+        "method_args": {"hidden": (8,)},
+        "groups": (("head", None), (".*", {})),
+        "falls": "loss_0",
+    },
+    "adabn": {
+        **SECOND,
+        "method": "adabn",
+        "groups": ((".*", None),),
+        "frozen_stats": "none",
+        "falls": "",  # no parameter moves
+    },
+    "mcd": {**ADAPT, "method_args": {"repeats": 2}, "falls": "loss_source"},
+    "mdd": {**ADAPT, "method_args": {"hidden": (8,)}, "falls": "loss_source"},
+    "afn": {**ADAPT, "falls": "loss_source"},
+    "mcc": {**ADAPT, "target_labels": 2},
+    "minimum_entropy": ADAPT,
+    "pseudo_label": {**ADAPT, "method_args": {"threshold": 0.5}, "falls": "loss_source"},
+    "fixmatch": {**ADAPT, **VIEWS, "method_args": {"threshold": 0.2}, "falls": "loss_source"},
+    "adamatch": {**ADAPT, **VIEWS, "falls": "loss_source"},
+    "irm": {**GENERALISE, "method_args": {"weight": 2.0}, "falls": "risk"},
+    "vrex": {**GENERALISE, "falls": "risk"},
+    "group_dro": {**GENERALISE, "falls": "risk"},
+    "mixstyle": {**GENERALISE, "method_args": {"maps": ("stage1",)}},
+    "rsc": GENERALISE,
+    "dg_coral": {**GENERALISE, "falls": "loss_source"},
+    "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
+
+# Where every method costs a minute, three stand for all (steps of several losses, a memory), unless TL_TESTS=all.
+WIDE = list(METHODS) if os.environ.get("TL_TESTS") == "all" else ["finetune", "mcd", "group_dro"]
 
 
 def toy_config(spec: str = "configs/finetune.py", **changes: Any):
     """The config of `spec`, shrunk; `changes` by key, dots as double underscores."""
-    dotted = {key.replace("__", "."): value for key, value in changes.items()}
+    dotted = {key.replace("__", "."): value for key, value in changes.items() if key != "falls"}
     return config.load(spec, {**SMALL, "train_transforms": (("shift", {}),), **dotted})
 
 

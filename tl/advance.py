@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tl import mesh as meshes
-from tl.data.streams import Endless
+from tl.data.order import Order
 from tl.step import State
 
 Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
@@ -42,7 +42,7 @@ def in_bursts(
     step_fn: Step,
     state: State,
     rows: Mapping[str, Mapping[str, np.ndarray]],
-    orders: Mapping[str, Endless],
+    orders: Mapping[str, Order],
     batch_size: int,
     mesh: Mesh,
 ) -> Advance:

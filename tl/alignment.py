@@ -6,12 +6,13 @@ S and T stand for the source and the target domain; rows are examples, (S, D) an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl.losses import cross_entropy, entropy
+from tl.losses import cross_entropy, entropy, mean_entropy, weighted_mean
 
 # --- moments -----------------------------------------------------------------------------------------------
 
@@ -47,22 +48,32 @@ def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(a[:, None, :] - b[None, :, :]), axis=-1)
 
 
-def coral(source: jax.Array, target: jax.Array) -> jax.Array:
-    """|C_S - C_T|^2 / (4 D^2) of the covariances (Sun and Saenko 2016, arXiv:1607.01719, eq. 1)."""
-    difference = covariance(source) - covariance(target)
+def coral(
+    source: jax.Array, target: jax.Array, of_source: jax.Array | None = None, of_target: jax.Array | None = None
+) -> jax.Array:
+    """|C_S - C_T|^2 / (4 D^2) of the covariances (Sun and Saenko 2016, arXiv:1607.01719, eq. 1).
+
+    `of_source` (S,) and `of_target` (T,) in {0, 1} say which rows count, by default all.
+    """
+    difference = moments(source, of_source)[1] - moments(target, of_target)[1]
     return jnp.sum(jnp.square(difference)) / (4 * source.shape[1] ** 2)
 
 
-def mean_and_covariance_difference(source: jax.Array, target: jax.Array) -> jax.Array:
+def mean_and_covariance_difference(
+    source: jax.Array, target: jax.Array, of_source: jax.Array | None = None, of_target: jax.Array | None = None
+) -> jax.Array:
     """Mean squared differences of the means and of the covariances (Gulrajani and Lopez-Paz 2021, arXiv:2007.01434)."""
-    means = jnp.mean(source, axis=0) - jnp.mean(target, axis=0)
-    return jnp.mean(jnp.square(means)) + jnp.mean(jnp.square(covariance(source) - covariance(target)))
+    pairs = zip(moments(source, of_source), moments(target, of_target), strict=True)
+    return sum((jnp.mean(jnp.square(s - t)) for s, t in pairs), jnp.zeros(()))
 
 
-def covariance(x: jax.Array) -> jax.Array:
-    """(N, D) -> (D, D), with N - 1 below the sum."""
-    centred = x - jnp.mean(x, axis=0, keepdims=True)
-    return centred.T @ centred / (x.shape[0] - 1)
+def moments(x: jax.Array, counts: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """Mean (D,) and covariance (D, D) of the rows of (N, D) where `counts` (N,) is 1; N - 1 is below the sum."""
+    weights = jnp.ones(x.shape[0], x.dtype) if counts is None else counts
+    n = jnp.sum(weights)
+    mean = weights @ x / n
+    centred = x - mean[None, :]
+    return mean, centred.T @ (weights[:, None] * centred) / (n - 1)
 
 
 def feature_norm_step(features: jax.Array, step: float = 1.0) -> jax.Array:
@@ -94,6 +105,22 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 def growing_strength(progress: jax.Array, alpha: float = 10.0) -> jax.Array:
     """0 at the start, near 1 at the end: 2 / (1 + exp(-alpha p)) - 1 (Ganin et al. 2016, section 5.2.2)."""
     return 2 / (1 + jnp.exp(-alpha * progress)) - 1
+
+
+class Told(NamedTuple):
+    """How well rows are told apart by domain."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+
+
+def domain_loss(logits: jax.Array, domain: jax.Array, weights: jax.Array | None = None) -> Told:
+    """Cross-entropy of (N, K) logits of K domains, each of which counts the same; rows weigh by (N,) `weights`."""
+    own = jax.nn.one_hot(domain, logits.shape[1], dtype=logits.dtype)
+    weights = jnp.ones(logits.shape[0], logits.dtype) if weights is None else weights
+    shares = weights / jnp.maximum(own @ (weights @ own), jnp.finfo(logits.dtype).tiny)
+    accuracy = jnp.mean(jnp.argmax(logits, axis=1) == domain, dtype=logits.dtype)
+    return Told(weighted_mean(cross_entropy(logits, domain), shares), accuracy)
 
 
 def multilinear(features: jax.Array, logits: jax.Array) -> jax.Array:
@@ -146,22 +173,28 @@ def class_confusion(logits: jax.Array, temperature: float = 2.5) -> jax.Array:
 
 def information(logits: jax.Array) -> jax.Array:
     """Entropy of the mean prediction minus the mean entropy: how much the predictions say about the images."""
-    mean = jnp.mean(jax.nn.softmax(logits), axis=0)
-    return -jnp.sum(jax.scipy.special.xlogy(mean, mean)) - jnp.mean(entropy(logits))
+    return mean_entropy(logits) - jnp.mean(entropy(logits))
 
 
 # --- several labelled domains ------------------------------------------------------------------------------
 
 
-def invariance_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def risks(losses: jax.Array, belongs: jax.Array) -> jax.Array:
+    """(N,) losses and (K, N) memberships in {0, 1} -> (K,) mean loss of each domain, 0 for one without rows."""
+    return belongs @ losses / jnp.maximum(jnp.sum(belongs, axis=1), 1)
+
+
+def invariance_penalty(logits: jax.Array, labels: jax.Array, counts: jax.Array | None = None) -> jax.Array:
     """(d/dw of the cross-entropy of w * logits at w = 1)^2 (Arjovsky et al. 2019, arXiv:1907.02893, IRMv1).
 
-    The gradient is the mean of sum_c (p_c - y_c) z_c; the square is estimated without bias as the product of
-    the gradients of the two halves of the batch.
+    A row's gradient is g = sum_c (p_c - y_c) z_c. The square of their mean is estimated without bias by the mean of
+    g_i g_j over all pairs of different rows, of those where `counts` (N,) is 1.
     """
     difference = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
     slopes = jnp.sum(difference * logits, axis=1)
-    return jnp.mean(slopes[::2]) * jnp.mean(slopes[1::2])
+    counts = jnp.ones_like(slopes) if counts is None else counts
+    slopes, n = slopes * counts, jnp.sum(counts)
+    return (jnp.square(jnp.sum(slopes)) - jnp.sum(jnp.square(slopes))) / (n * (n - 1))
 
 
 def risk_variance(risks: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,15 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import finish, hosts, models, runs, tasks, train, weights, workdir
+from tl import finish, hosts, inputs, models, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import images, sources, splits, streams, transforms
-from tl.data.base import Dataset, Split
+from tl.data import splits
+from tl.data.base import Dataset
 from tl.errors import InputError, unknown
-from tl.methods.base import head_name
-from tl.models.heads import Head
-from tl.preprocess import Preprocess
+from tl.evaluators import validators
+from tl.methods.base import FACTS, head_name
+from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
 
@@ -53,10 +53,13 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
     return finish.complete(experiment(config), folder, quiet=quiet)
 
 
-def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.Experiment:
+def experiment(
+    config: Config, mesh: jax.sharding.Mesh | None = None, dataset: Dataset | None = None
+) -> train.Experiment:
     """Every object of one run, all input checked as far as it can be without running the network.
 
-    `mesh`: chips to plan for; by default all devices of this process, as `config.mesh` cuts them.
+    `mesh`: chips to plan for; by default all devices of this process, as `config.mesh` cuts them. `dataset`: by default
+    what the config names.
     """
     check_numbers(config)
     mesh = check_batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
@@ -64,18 +67,15 @@ def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.E
     check_arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
-    preprocess = make_preprocess(config, loaded.preprocess if loaded else None)
-    images.use(config.image_library)
-    dataset = open_data(config)
+    preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
+    dataset = inputs.open_data(config) if dataset is None else dataset
     task = make_task(config, dataset)
     check_select(config, task, dataset)
-    method = method_module.make({task.name: task}, **config.method_args.to_dict())
+    method = method_module.make({task.name: task}, **config.method_args.to_dict(), **facts(method_module, dataset))
     modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
-    train_split = dataset.splits["train"]
-    per_epoch = max(1, len(train_split) // config.batch_size)
+    read = inputs.make(config, method.streams, dataset, preprocess, mesh)
+    per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
-    evaluation = transforms.compose(transforms.evaluation(preprocess))
-    eval_batch = config.eval_batch_size or config.batch_size
     return train.Experiment(
         config=config,
         tasks={task.name: task},
@@ -84,23 +84,7 @@ def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.E
         preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()}
         | {"backbone": preprocess},
         weights=partial(fill, loaded, config.classifier),
-        streams={
-            name: streams.train_stream(
-                train_split,
-                transforms.compose(training_transforms(config, preprocess)),
-                batch_size=config.batch_size,
-                seed=config.seed,
-                name=name,
-            )
-            for name in method.streams
-        },
-        evals={
-            name: streams.eval_batches(dataset.splits[name], evaluation, eval_batch, mesh)
-            for name in ("val", "test")
-            if len(dataset.splits.get(name, ()))
-        },
-        views=random_views(config, train_split, preprocess, eval_batch, mesh, method.streams),
-        passes={name: streams.eval_batches(train_split, evaluation, eval_batch, mesh) for name in method.streams},
+        **vars(read),
         dataset=dataset,
         mesh=mesh,
         steps=steps,
@@ -111,28 +95,15 @@ def experiment(config: Config, mesh: jax.sharding.Mesh | None = None) -> train.E
     )
 
 
-def random_views(
-    config: Config, split: Split, preprocess: Preprocess, batch: int, mesh: jax.sharding.Mesh, names: Sequence[str]
-) -> dict[str, streams.EvalBatches]:
-    """`cached_views` passes over a split in one, each image drawn anew in each; {} where none are to be kept."""
-    if not config.cached_views:
-        return {}
-    if not config.train_transforms:
-        raise InputError(
-            "config.cached_views keeps random views, but config.train_transforms is empty: set one of them."
-        )
-    repeated = split.take(np.tile(np.arange(len(split)), config.cached_views))
-    transform = transforms.compose(training_transforms(config, preprocess))
-    return {name: streams.eval_batches(repeated, transform, batch, mesh) for name in names}
-
-
 def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     """Backbone and head, without parameters."""
     backbone = models.make(
         config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
     )
+    narrow = config.get("bottleneck", {"width": 0})
+    between = {"bottleneck": Bottleneck(dtype=config.dtype, **narrow.to_dict())} if narrow["width"] else {}
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
-    return {"backbone": backbone, head_name([task.name], task.name): head}
+    return {"backbone": backbone, **between, head_name([task.name], task.name): head}
 
 
 def find_method(name: str) -> Any:
@@ -143,9 +114,15 @@ def find_method(name: str) -> Any:
     return importlib.import_module(f"tl.methods.{name}")
 
 
+def facts(module: Any, dataset: Dataset) -> dict[str, Any]:
+    """What the method asks to know of the data."""
+    known = {"domains": max(1, len(dataset.domains)), "target": bool(dataset.target)}
+    return {name: known[name] for name in FACTS if name in inspect.signature(module.make).parameters}
+
+
 def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
     """An argument that `module.make` does not take is the user's mistake."""
-    known = [p for p in inspect.signature(module.make).parameters if p != "tasks"]
+    known = [p for p in inspect.signature(module.make).parameters if p not in ("tasks", *FACTS)]
     for name in arguments:
         if name not in known:
             raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
@@ -170,19 +147,6 @@ def check_numbers(config: Config) -> None:
         raise InputError(f"config.ema={config.ema} must be a decay, 0 <= ema < 1 (0: none).")
 
 
-def open_data(config: Config) -> Dataset:
-    return sources.open_source(
-        config.data,
-        seed=config.seed,
-        val_fraction=config.val_fraction,
-        per_class=config.labels_per_class,
-        fold=(config.fold, config.folds) if config.fold >= 0 else None,
-        skip_broken=config.skip_broken,
-        classes=config.classes,
-        kind=config.task,
-    )
-
-
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     labels = dataset.splits["train"].labels["label"]
     names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
@@ -200,30 +164,10 @@ def check_select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
         return
     probe = task.metrics(np.zeros((2, task.outputs)), dataset.splits["train"].labels[task.name][:2])
     known = [f"val/{name}" for name in probe] if len(dataset.splits.get("val", ())) else []
+    if known and dataset.target and task.kind == "classification":
+        known += [f"score/{name}" for name in validators.NAMES]
     if config.select not in known:
         raise unknown("metric in config.select", config.select, known or ["none, since there is no val split"])
-
-
-def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:
-    """The weights' preprocessing, else the model's, with what the config sets in its place."""
-    base = own or models.preprocess(config.model)
-    size = config.image_size or base.size
-    resize = config.resize or round(size * base.resize / base.size)
-    if resize < size:
-        raise InputError(
-            f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that."
-        )
-    return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
-
-
-def training_transforms(config: Config, preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
-    """The config's transforms; they act on the evaluation's crop unless one of them sets the size itself."""
-    listed = [(name, dict(arguments)) for name, arguments in config.train_transforms]
-    for name, arguments in listed:
-        if name in ("random_resized_crop", "random_crop", "resize"):
-            arguments.setdefault("size", preprocess.size)
-    sized = any(name in ("random_resized_crop", "resize") for name, _ in listed)
-    return listed if sized else [*transforms.evaluation(preprocess), *listed]
 
 
 def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:

@@ -13,10 +13,11 @@ import numpy as np
 
 from tl import config as configs
 from tl import mesh as meshes
-from tl import metrics, optim, train, weights
+from tl import metrics, optim, selection, train, weights
 from tl.evaluators.collect import Collected
 from tl.report import html, images, provenance
 from tl.report.files import plain, write_atomic
+from tl.watch import Choice
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -31,14 +32,18 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
     with train.start(experiment, folder, quiet=quiet) as work:
         timing = train.run(work)
         trained_steps = int(work.state.step)
-        if experiment.config.select and work.checkpoints.best is not None:
+        chosen = Choice(experiment.config.select, work.log.rows()).row
+        if chosen and work.checkpoints.best is not None:
             work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
+        elif experiment.config.select:
+            work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
         values, collected = work.evaluate(experiment.evals)
         variables = meshes.gather(work.state.variables)
         summary = {
             **values,
             **timing,
             **before(work),
+            **(selection.compared(work.log.rows(), values) if experiment.dataset.target else {}),
             "selected/step": int(work.state.step),
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
@@ -63,7 +68,7 @@ def results(summary: Mapping[str, Any]) -> str:
     lines: dict[str, list[str]] = {}
     for key, value in summary.items():
         stream, _, metric = key.rpartition("/")
-        if stream.split("/")[0] in ("before", "val", "test") and isinstance(value, float):
+        if stream.split("/")[0] in ("before", "source", "val", "test", "target") and isinstance(value, float):
             lines.setdefault(stream, []).append(f"{metric} {value:.4f}")
     return "\n".join(f"{stream}: {', '.join(figures)}" for stream, figures in lines.items())
 
@@ -91,7 +96,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
     """`report.html`, about the test split, or val where there is no test."""
     experiment = work.experiment
     task = next(iter(experiment.tasks.values()))
-    name = next((n for n in ("test", "val") if collected.get(n)), None)
+    name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
     probabilities = labels = confusion = None
     examples: list[Any] = []
     if name is not None:

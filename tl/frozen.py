@@ -19,6 +19,7 @@ import numpy as np
 from tl import mesh as meshes
 from tl import runtime
 from tl.data import cache
+from tl.data.order import STRONG
 from tl.data.streams import EvalBatches
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -76,8 +77,7 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     passes = {name: experiment.passes[name] for name in shapes}
     if sum(math.prod(shapes[name]) * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
         return {}
-    tables = {name: collect(lambda batch: {"image": batch["image"]}, batches) for name, batches in passes.items()}
-    return {name: {"image": table.pop("outputs/image"), **table} for name, table in tables.items()}
+    return {name: collect(lambda batch: {"image": batch["image"]}, batches) for name, batches in passes.items()}
 
 
 def on_accelerator() -> bool:
@@ -93,10 +93,11 @@ def storable(size: int) -> bool:
 def worth_it(experiment: Experiment) -> bool:
     """The images are the same in every epoch, and there are more of these than views: as decided when resumed, too."""
     config = experiment.config
-    if config.recompute_frozen or (config.train_transforms and not config.cached_views):
+    random = config.train_transforms or any(name.endswith(STRONG) for name in experiment.streams)
+    if config.recompute_frozen or (random and not config.cached_views):
         return False
-    shown = experiment.steps * config.batch_size
-    return shown > max(1, config.cached_views) * len(experiment.dataset.splits["train"])
+    shown = experiment.steps * config.batch_size * len(experiment.streams)
+    return shown > max(1, config.cached_views) * sum(batches.size for batches in experiment.passes.values())
 
 
 def frozen_maps(
@@ -170,7 +171,11 @@ def cached(
     """One pass over the training images and over val, and streams and batches of what came out."""
     began = time.perf_counter()
     config, mesh, views = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
-    compute = jax.jit(lambda params, stats, inputs: {name: map_of(bind, name, params, stats, inputs)})
+    compute = jax.jit(
+        lambda params, stats, inputs: meshes.in_pieces(
+            lambda rows: {f"map/{name}": map_of(bind, name, params, stats, rows)}, inputs, mesh
+        )
+    )
     keys = Keys(experiment, state, name)
 
     def features(batch: Any) -> Any:
@@ -183,8 +188,8 @@ def cached(
         if held is not None:
             return held
         if not (config.keep_features or size > MOST_BYTES) or jax.process_count() > 1:
-            return _renamed(collect(features, batches), name)
-        cache.store(folder, name, (_renamed(collect(features, [batch]), name) for batch in batches))
+            return collect(features, batches)
+        cache.store(folder, name, (collect(features, [batch]) for batch in batches))
         return cache.stored(folder, memory=size <= MOST_BYTES) or {}
 
     found = {stream: rows((experiment.views or experiment.passes)[stream]) for stream in experiment.streams}
@@ -206,10 +211,6 @@ def cached(
     # Only heads train in bursts: a step with convolutions is long enough to hide the call.
     bursts = name == "pooled" and nbytes <= min(MOST_BYTES, MOST_DEVICE_BYTES)
     return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {}, views)
-
-
-def _renamed(table: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {f"map/{name}": table.pop(f"outputs/{name}"), **table}
 
 
 class Keys:

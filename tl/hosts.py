@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import sys
 import threading
 import traceback
@@ -47,6 +48,8 @@ def join(coordinator: str = "", processes: int | None = None, process: int | Non
     chosen = checked(coordinator, processes, process) if given else found(os.environ)
     if chosen is None or chosen["num_processes"] == 1:
         return
+    if chosen["process_id"] == 0:
+        check_port(chosen["coordinator_address"])
     where = chosen["coordinator_address"] or "the coordinator that the cluster names"
     who = "this process" if chosen["process_id"] is None else f"process {chosen['process_id']}"
     said = (
@@ -67,6 +70,20 @@ def join(coordinator: str = "", processes: int | None = None, process: int | Non
         ) from error
     finally:
         patience.cancel()
+
+
+def check_port(coordinator: str) -> None:
+    """Raises InputError where process 0 cannot listen: the runtime may crash there instead of saying so."""
+    port = int(coordinator.rpartition(":")[2])
+    both = socket.has_dualstack_ipv6()
+    try:
+        socket.create_server(
+            ("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
+        ).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot join the other processes at {coordinator} ({error.strerror}): give another free port."
+        ) from error
 
 
 def checked(coordinator: str, processes: int | None, process: int | None) -> dict[str, Any]:

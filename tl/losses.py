@@ -17,6 +17,11 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return -(1 - smoothing) * hit - smoothing * logp.mean(axis=-1)
 
 
+def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """(N, C) logits and (N, C) probabilities -> (N,) cross-entropy."""
+    return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+
+
 def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """(N, K) logits and (N, K) labels in 0..1 -> (N,) binary cross-entropy, the mean over the K outputs."""
     return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)).mean(axis=-1)
@@ -31,6 +36,12 @@ def entropy(logits: jax.Array) -> jax.Array:
     """(N, C) logits -> (N,) entropy of the softmax, in nats."""
     logp = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(logp) * logp, axis=-1)
+
+
+def mean_entropy(logits: jax.Array) -> jax.Array:
+    """(N, C) logits -> entropy of the mean of their softmax, in nats."""
+    mean = jnp.mean(jax.nn.softmax(logits), axis=0)
+    return -jnp.sum(jax.scipy.special.xlogy(mean, mean))
 
 
 def weighted_mean(losses: jax.Array, weights: jax.Array | None = None) -> jax.Array:

@@ -38,6 +38,23 @@ def cutmix(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | st
     return Mixed(mixed, partner, 1 - inside.mean(dtype=image.dtype))
 
 
+def styles(key: jax.Array, x: jax.Array, alpha: float, probability: float, epsilon: float = 1e-6) -> jax.Array:
+    """(N, H, W, C) maps with channel means and deviations mixed with a partner's, by shares of Beta(alpha, alpha).
+
+    No gradient enters the statistics; with 1 - `probability` the maps stay as they are (Zhou et al. 2021,
+    arXiv:2104.02008, eq. 4 to 6 and algorithm 1).
+    """
+    mean = jax.lax.stop_gradient(x.mean((1, 2), keepdims=True))
+    deviation = jax.lax.stop_gradient(jnp.sqrt(x.var((1, 2), keepdims=True) + epsilon))
+    n = x.shape[0]
+    shares = jax.random.beta(jax.random.fold_in(key, 0), alpha, alpha, (n, 1, 1, 1), dtype=x.dtype)
+    partner = jax.random.permutation(jax.random.fold_in(key, 1), n)
+    mixed_mean = shares * mean + (1 - shares) * mean[partner]
+    mixed_deviation = shares * deviation + (1 - shares) * deviation[partner]
+    mixed = (x - mean) / deviation * mixed_deviation + mixed_mean
+    return jnp.where(jax.random.uniform(jax.random.fold_in(key, 2)) < probability, mixed, x)
+
+
 def _draw(
     key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

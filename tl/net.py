@@ -63,19 +63,34 @@ class Net:
         return self.call(part, image, **flags)
 
     def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
-        """(N, D) pooled features."""
-        return self.maps(inputs, **flags)["pooled"]
+        """(N, D) features that the heads read: pooled ones, or what the bottleneck makes of them."""
+        return self._narrowed(self.maps(inputs, **flags), **flags)["pooled"]
 
     def outputs(self, inputs: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
         """{task: (N, outputs)} of all heads, over one pass of the backbone."""
-        maps = self.maps(inputs, **flags)
-        return {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
+        return self.both(inputs, **flags)[1]
+
+    def both(self, inputs: Mapping[str, jax.Array], **flags: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Features and outputs of one pass."""
+        maps = self._narrowed(self.maps(inputs, **flags), **flags)
+        outputs = {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
+        return maps["pooled"], outputs
 
     def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: Any) -> jax.Array:
         """(N, outputs) of the task's head, of the only task where none is named."""
         if task is None:
             (task,) = self.tasks
-        return self.call(head_name(self.tasks, task), self.maps(inputs, **flags), **flags)
+        maps = self._narrowed(self.maps(inputs, **flags), **flags)
+        return self.call(head_name(self.tasks, task), maps, **flags)
+
+    def classify(self, features: jax.Array, *, part: str = "", **flags: Any) -> jax.Array:
+        """(N, D) features -> (N, outputs) of the only task's head, or of the head `part`."""
+        return self.call(part or head_name(self.tasks, *self.tasks), {"pooled": features}, **flags)
+
+    def _narrowed(self, maps: dict[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
+        if "bottleneck" not in self.modules:
+            return maps
+        return {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
 
     def call(
         self,
@@ -83,14 +98,20 @@ class Net:
         *args: Any,
         train: bool | None = None,
         update_stats: bool | None = None,
+        change: Callable[[str, jax.Array], jax.Array] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views)."""
+        """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views).
+
+        `change(name, map)` gives what goes on in place of a map of the backbone.
+        """
         train = self.train if train is None else train
         update = self.update_stats if update_stats is None else update_stats
         if part not in self.params and self.init_key is not None:
             self._create(part, *args, **kwargs)
-        mode = Mode(train=train, own_stats=partial(self._owns, part, train), norm_groups=self.norm_groups)
+        mode = Mode(
+            train=train, own_stats=partial(self._owns, part, train), norm_groups=self.norm_groups, change=change
+        )
         rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
         self.calls += 1
         variables = {"params": self.params[part], "batch_stats": self.stats.get(part, {})}
@@ -106,6 +127,10 @@ class Net:
     def with_params(self, params: dict[str, Tree]) -> Net:
         """The same net elsewhere: inner loops, references. Its statistics are its own from here on."""
         return dataclasses.replace(self, params=params)
+
+    def elsewhere(self, params: Mapping[str, Tree], stats: Mapping[str, Tree]) -> Net:
+        """The same net with other parameters and statistics of the parts that are given."""
+        return dataclasses.replace(self, params={**self.params, **params}, stats={**self.stats, **stats})
 
     def __getattr__(self, part: str) -> Callable[..., Any]:
         modules = self.__dict__.get("modules", {})  # not yet set while a copy is being made

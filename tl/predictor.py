@@ -40,10 +40,11 @@ class Predictor:
 
         @jax.jit
         def run(params: Any, stats: Any, image: jax.Array) -> jax.Array:
-            return dataclasses.replace(self.net, params=params, stats=stats).logits({"image": image})
+            net = dataclasses.replace(self.net, params=params, stats=stats)
+            return meshes.in_pieces(net.logits, {"image": image}, mesh)
 
-        table = collect(lambda batch: {self.task.name: run(self.net.params, self.net.stats, batch["image"])}, batches)
-        return table[f"outputs/{self.task.name}"]
+        table = collect(lambda batch: {"outputs": run(self.net.params, self.net.stats, batch["image"])}, batches)
+        return table["outputs"]
 
     def files(self, paths: Sequence[pathlib.Path]) -> np.ndarray:
         """(N, C) probabilities of the image files; for a regression the predicted values."""

@@ -101,7 +101,10 @@ def aggregate(summaries: list[Summary]) -> dict[str, tuple[float, float, int]]:
 
 def print_set(rows: list[dict[str, Any]]) -> None:
     """The metrics of the test split, a line per variant."""
-    shown = [r for r in rows if r["metric"] in ("test/accuracy", "test/loss", "test/f1_macro", "test/mae", "test/r2")]
+    leading = ("target/accuracy", "target/accuracy_oracle", "source/accuracy")
+    if not any(r["metric"] == leading[0] for r in rows):
+        leading = ("test/accuracy", "test/loss", "test/f1_macro", "test/mae", "test/r2")
+    shown = [r for r in rows if r["metric"] in leading]
     metrics = list(dict.fromkeys(r["metric"] for r in shown))
     variants = list(dict.fromkeys(r["variant"] for r in shown))
     cell = {(r["variant"], r["metric"]): table.spread(r["mean"], r["std"], r["n"]) for r in shown}
@@ -115,7 +118,7 @@ def print_set(rows: list[dict[str, Any]]) -> None:
 
 def headline(summary: Summary) -> str:
     """The one figure to say of a run in passing."""
-    names = ("test/accuracy", "test/f1_macro", "test/r2", "val/accuracy")
+    names = ("target/accuracy", "test/accuracy", "test/f1_macro", "test/r2", "val/accuracy")
     metric = next((n for n in names if n in summary), None)
     figure = f"{metric} {summary[metric]:.4f}" if metric else "done"
     return f"{figure}, {summary.get('time/wall_s', 0):.0f} s"
@@ -135,7 +138,9 @@ def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: 
         if not quiet:
             print(f"stage {number + 1} of {len(stages)}", flush=True)
         done = run_one(stage, folder / "stages" / str(number), quiet=quiet)
-        summary |= {f"stage{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/"))}
+        summary |= {
+            f"stage{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/", "target/"))
+        }
         summary |= done
     last = folder / "stages" / str(len(stages) - 1)
     summary["time/wall_s"] = round(time.perf_counter() - began, 3)

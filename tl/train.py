@@ -20,9 +20,10 @@ from tl.checkpoint import Checkpoints
 from tl.config import Config
 from tl.data import streams as data_streams
 from tl.data.base import Dataset
+from tl.data.order import endless
 from tl.errors import InputError
-from tl.evaluators import class_report
-from tl.evaluators.collect import Collected, collect
+from tl.evaluators import class_report, validators
+from tl.evaluators.collect import Collected, collect, fields_of
 from tl.methods.base import Method
 from tl.net import Net
 from tl.preprocess import Preprocess
@@ -88,15 +89,21 @@ class Run:
         self.log.close()
 
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
-        """{"val/accuracy": ...} and what was collected, for each evaluation set in `names`."""
+        """{"val/accuracy": ...} and what was collected, for each set in `names`; scores where there is a target."""
         values, collected = {}, {}
         for name in names:
             batches = self.feeds.evals[name]
             table = collected[name] = collect(partial(self.predict, self.state), batches)
-            for task in self.experiment.tasks.values() if table else ():
+            for task in self.experiment.tasks.values():
+                if task.name not in table:
+                    continue
                 prefix = name if len(self.experiment.tasks) == 1 else f"{name}/{task.name}"
                 metrics = task.metrics(table[f"outputs/{task.name}"], table[task.name])
                 values |= {f"{prefix}/{metric}": value for metric, value in metrics.items()}
+        (task, *_) = self.experiment.tasks.values()
+        if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":
+            scored = [collected[name] for name in ("reference", "val", "unlabelled")]
+            values |= validators.scores(*scored, task=task.name)
         return values, collected
 
 
@@ -112,11 +119,8 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
     bind = binder(experiment, lambda path: False)
-    predict = jax.jit(
-        lambda variables, memory, batch: experiment.method.predict(
-            bind(variables["params"], variables["stats"]), batch, memory
-        )
-    )
+    fields = partial(fields_of, experiment.method.predict, bool(experiment.dataset.target), experiment.mesh)
+    predict = jax.jit(lambda variables, memory, batch: fields(bind(**variables), memory, batch))
     feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(
         experiment,
@@ -206,7 +210,9 @@ def advancing(work: Run, begin: int) -> Advance:
     )
     if feeds.rows:
         orders = {
-            stream: data_streams.endless(len(rows["index"]) // feeds.views, config.seed, stream, views=feeds.views)
+            stream: endless(
+                len(rows["index"]) // feeds.views, config.seed, stream, views=feeds.views, domain=rows.get("domain")
+            )
             for stream, rows in feeds.rows.items()
         }
         return in_bursts(step, work.state, feeds.rows, orders, config.batch_size, experiment.mesh)
@@ -240,7 +246,7 @@ def run(work: Run) -> dict[str, float]:
                 # While the newest step runs the one before is read; at an evaluation or a save all must be known good.
                 record(work, pending, keep=0 if evaluates or saves else 1, clock=clock)
             clock.tick(scalars, step + 1 - first)
-            score, improved = None, False
+            score = None
             if evaluates:
                 values, tables = work.evaluate([name for name in experiment.evals if name != "test"])
                 work.log.row(step, values)
@@ -248,9 +254,8 @@ def run(work: Run) -> dict[str, float]:
                 if config.class_report and jax.process_index() == 0:
                     class_report.write(work.folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
-                score, improved = patience.see(values), patience.improved
-                score = score if improved else None  # of equals the first one is the best
-            if saves or improved or patience.over:
+                score = patience.see(values)
+            if saves or score is not None or patience.over:
                 work.checkpoints.save(step, work.state, score)
             if evaluates or saves:
                 clock.resume()

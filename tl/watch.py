@@ -6,23 +6,66 @@ import math
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 
 from tl.tasks import lower_is_better
 
+# A network that a score without labels may not choose: one that uses fewer than this share of the classes, or that is
+# worse on the source than this share of the best so far.
+LEAST_BALANCE, LEAST_SOURCE = 0.5, 0.9
+
+
+class Choice:
+    """The best evaluation by one metric, found by going through the rows of metrics.jsonl once.
+
+    Metrics `score/...`, which judge the target without its labels, pass a row by that has collapsed: by its
+    `score/balance`, or by `val/accuracy` beside the best one up to it.
+    """
+
+    def __init__(self, metric: str, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.metric, self.row = metric, {}
+        self.source = self.best = -math.inf
+        for row in rows:
+            self.see(row)
+
+    def see(self, row: Mapping[str, Any]) -> bool:
+        """Whether `row` is the best so far; of equals the first one is."""
+        if self.metric not in row:
+            return False
+        guarded = self.metric.startswith("score/")
+        if guarded:
+            self.source = max(self.source, _number(row["val/accuracy"]))
+            if self.row and not self._sound(self.row):
+                self.row, self.best = {}, -math.inf
+            if not self._sound(row):
+                return False
+        score = _number(row[self.metric], -1 if lower_is_better(self.metric) else 1)
+        if score <= self.best:
+            return False
+        self.row, self.best = row, score
+        return True
+
+    def _sound(self, row: Mapping[str, Any]) -> bool:
+        enough = _number(row["val/accuracy"]) >= LEAST_SOURCE * self.source
+        return enough and _number(row["score/balance"]) >= LEAST_BALANCE
+
+
+def _number(value: Any, sign: int = 1) -> float:
+    number = sign * float("nan" if value is None else value)
+    return -math.inf if math.isnan(number) else number
+
 
 class Patience:
     """Which evaluation is the best, from the rows of metrics.jsonl alone, and whether it is time to stop."""
 
     def __init__(self, metric: str, patience: int, rows: list[dict[str, Any]]) -> None:
-        self.metric, self.patience = metric, patience
-        self.best, self.since, self.improved = -math.inf, 0, False
+        self.choice, self.patience = Choice(metric), patience
+        self.since = self.found = 0
         for row in rows:
-            if metric in row:
-                self.see(row)
+            self.see(row)
         self.improved = False
 
     @property
@@ -30,16 +73,15 @@ class Patience:
         return bool(self.patience) and self.since >= self.patience
 
     def see(self, values: Mapping[str, Any]) -> float | None:
-        """The evaluation's score, higher is better; None where nothing is selected on."""
-        self.improved = False
-        if not self.metric:
+        """A number that is higher for every better evaluation; None where this one is not the best so far."""
+        if self.choice.metric not in values:
+            self.improved = False
             return None
-        score = float(values[self.metric]) * (-1 if lower_is_better(self.metric) else 1)
-        if math.isnan(score):
-            score = -math.inf
-        self.improved = score > self.best
-        self.best, self.since = max(score, self.best), 0 if self.improved else self.since + 1
-        return score
+        self.improved = self.choice.see(values)
+        self.since = 0 if self.improved else self.since + 1
+        self.found += self.improved
+        # Not the metric: a choice may fall back to a lower one, when the best turns out to have collapsed.
+        return float(self.found) if self.improved else None
 
 
 class Clock:

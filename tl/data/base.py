@@ -40,8 +40,10 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """The splits `train`, `val` and `test` of one source.
+    """The splits `train`, `val` and `test` of one source, or of several domains; see domains.open_domains.
 
+    `domains` are the names of the labelled ones where there are several, `target` that of the one to adapt to, whose
+    images are the splits `target` (test images, with labels for evaluation) and `unlabelled` (without any).
     `classes` are the names of the classes in label order (of the columns, for multi-label); empty for
     regression. `fingerprint` is a sha256 that changes when the source's content does; it does not depend on
     seed or cuts.
@@ -50,6 +52,8 @@ class Dataset:
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     fingerprint: str
+    domains: tuple[str, ...] = ()
+    target: str = ""
 
 
 def concatenate(first: Split, second: Split) -> Split:

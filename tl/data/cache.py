@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from tl.data import streams
 from tl.data.base import Split
+from tl.data.order import order
 
 Rows = Mapping[str, Any]  # field -> (N, ...) array, or Stored
 
@@ -26,12 +27,12 @@ def cached_stream(rows: Rows, *, batch_size: int, seed: int, name: str = "", vie
     """`streams.train_stream` over arrays with one row an image, view by view: the same rows in the same order."""
     count, index = jax.process_count(), jax.process_index()
     local = batch_size // count
-    order = streams.order(len(rows["index"]) // views, seed, name, views=views)
+    places = order(len(rows["index"]) // views, seed, name, views=views, domain=rows.get("domain"))
 
     def block(chosen: np.ndarray) -> streams.Batch:
         return {field: values[chosen] for field, values in rows.items()}
 
-    return order.batch(local, batch_fn=np.asarray).map(block)[index::count]
+    return places.batch(local, batch_fn=np.asarray).map(block)[index::count]
 
 
 def cached_batches(rows: Rows, batch_size: int, mesh: Mesh) -> streams.EvalBatches:

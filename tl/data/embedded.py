@@ -42,6 +42,11 @@ FONTS = {
     "val": ("DejaVuSansMono-Oblique", "cmss10"),
     "test": ("DejaVuSerif-Bold", "STIXGeneralItalic", "cmtt10"),
 }
+STYLES = {
+    "sans": tuple(font for font in FONTS["train"] if font.startswith("DejaVuSans") and "Mono" not in font),
+    "mono": tuple(font for font in FONTS["train"] if "Mono" in font),
+    "serif": tuple(font for font in FONTS["train"] if not font.startswith("DejaVuSans")),
+}
 PER_CLASS = {"train": 300, "val": 20, "test": 60}
 
 
@@ -65,13 +70,30 @@ def glyphs(argument: str, task: str) -> Dataset:
     """62 classes (0-9, A-Z, a-z) drawn white on black at 32x32 from the fonts that matplotlib ships.
 
     300 images a class for training, 20 for validation, 60 for test, each with its own size, place and stroke
-    width: a function of the split and the index alone. The fonts of the three splits are different.
+    width: a function of the split and the index alone. The fonts of the three splits are different. `glyphs:digits`
+    are the ten digits among them, `glyphs:digits-serif`, -sans and -mono those of the training fonts of one style: a
+    domain each, without val and test of their own.
     """
+    characters, _, style = argument.partition("-")
+    if characters not in ("", "digits") or (style and style not in STYLES) or argument.endswith("-"):
+        raise InputError(
+            f"'glyphs:{argument}' is neither glyphs, all 62 characters, nor glyphs:digits[-STYLE] with "
+            f"a style of {', '.join(STYLES)}."
+        )
     folder = _font_folder()
     identity = [repr((FONTS, PER_CLASS, GLYPH_SIZE, features.version("freetype2")))]
     identity += [str((folder / f"{font}.ttf").stat().st_size) for fonts in FONTS.values() for font in fonts]
+    identity += [argument] if argument else []
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()
-    return Dataset({name: _glyph_split(name) for name in FONTS}, tuple(CHARACTERS), digest)
+    parts = {name: _glyph_split(name) for name in FONTS if not style or name == "train"}
+    if characters:
+        parts = {name: split.take(np.flatnonzero(split.labels["label"] < 10)) for name, split in parts.items()}
+    if style:
+        numbers = [i for i, font in enumerate(FONTS["train"]) if font in STYLES[style]]
+        place = np.array([int(name.rpartition("/")[2]) for name in parts["train"].names])
+        own = np.isin(place // len(CHARACTERS) % len(FONTS["train"]), numbers)
+        parts = {"train": parts["train"].take(np.flatnonzero(own))}
+    return Dataset(parts, tuple(CHARACTERS[:10] if characters else CHARACTERS), digest)
 
 
 def noise(argument: str, task: str) -> Dataset:

@@ -37,6 +37,7 @@ def open_source(
     classes: int = 0,
     task: str = "label",
     kind: str = "classification",
+    cut_test: bool = True,
 ) -> Dataset:
     """Open `source` and cut it into train, val and test (see splits.arrange); labels stand under `task`.
 
@@ -48,6 +49,7 @@ def open_source(
     loaded.
     classes: number of classes, where it is not that of the data; labels must be smaller.
     kind: one of labels.KINDS.
+    cut_test: whether a source of one split gives up 20 % for test.
 
     Raises InputError for anything a user can get wrong, before any image is decoded.
     """
@@ -73,7 +75,7 @@ def open_source(
     }
     has_classes = kind in labels.CLASS_KINDS
     strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
-    parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold)
+    parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold, cut_test=cut_test)
     if has_classes:
         occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
         _check_trained(parts, task, names, occurring, source)

@@ -73,20 +73,21 @@ def arrange(
     seed: int,
     val_fraction: float,
     fold: tuple[int, int] | None,
+    cut_test: bool = True,
 ) -> dict[str, Split]:
     """The splits train, val and test from those a source has, with equal shares of the (N,) labels `strata`.
 
     No test split: val becomes test. Only one split: test is 20 % of it, always the same images, so that
-    weights from one seed can be evaluated in a run with another. No val split left: `val_fraction` of train,
-    by seed; 0 means no `val` at all. With `fold` = (i, k) val is part i of train and val together. Test is
-    never chosen from again.
+    weights from one seed can be evaluated in a run with another; without `cut_test` there is none. No val split left:
+    `val_fraction` of train, by seed; 0 means no `val` at all. With `fold` = (i, k) val is part i of train and val
+    together. Test is never chosen from again.
     """
     if "train" not in parts:
         raise InputError(f"no training images: the source has only {', '.join(parts)}.")
     parts, strata = dict(parts), dict(strata)
     if "test" not in parts and "val" in parts:
         parts["test"], strata["test"] = parts.pop("val"), strata.pop("val")
-    if "test" not in parts:
+    if "test" not in parts and cut_test:
         _cut(parts, strata, "test", stratified(strata["train"], TEST_FRACTION, np.random.default_rng(0)))
     if fold:
         if "val" in parts:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
-import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,13 +13,13 @@ from jax.sharding import Mesh, NamedSharding
 
 from tl import mesh as meshes
 from tl.data.base import Split
+from tl.data.order import order
 from tl.data.transforms import Transform
 from tl.errors import InputError
 
 Batch = dict[str, Any]  # field -> numpy rows, or one row
 
 AHEAD = 4  # batches made ahead on the host
-ENDLESS = 2**48  # rows; grain's own endless length, 2**63 - 1, overflows once it is sliced for the hosts
 KEEP_BYTES = 512 * 2**20  # an evaluation split up to this size stays decoded in memory
 
 
@@ -42,7 +40,7 @@ def train_stream(
     shuffled anew and follow each other without a gap, so a batch may span two, and the split may be smaller
     than a batch. `name` gives streams with one seed different orders. The hosts' rows, one after the other,
     are the same global batch for any number of hosts. For a stream that is replicated, not sharded, pass
-    process_count=1.
+    process_count=1. Rows with a field `domain` come from each domain in turn, see order.Balanced.
     """
     index = jax.process_index() if process_index is None else process_index
     count = jax.process_count() if process_count is None else process_count
@@ -56,56 +54,11 @@ def train_stream(
     def augment(record: Batch, rng: np.random.Generator) -> Batch:
         return {**record, "image": transform(record["image"], rng)}
 
-    rows = order(len(split), seed, name, shuffle=shuffle)
+    rows = order(len(split), seed, name, shuffle=shuffle, domain=labels.get("domain"))
     # The random numbers of `augment` depend on a row's place in the endless order, so hosts must be cut out
     # after it: blocks of consecutive rows, dealt to the hosts in turn.
     blocks = rows.map(load).random_map(augment).batch(batch_size // count, batch_fn=_stack)
     return blocks[index::count]
-
-
-def order(n: int, seed: int, name: str = "", *, shuffle: bool = True, views: int = 1) -> grain.MapDataset:
-    """The endless row numbers of a training stream over `n` rows, and the seed of what is drawn for each."""
-    return grain.MapDataset.source(endless(n, seed, name, shuffle=shuffle, views=views)).seed(_stream_seed(seed, name))
-
-
-def endless(n: int, seed: int, name: str = "", *, shuffle: bool = True, views: int = 1) -> Endless:
-    """The order alone; row B of step s is number s * B of it."""
-    return Endless(n, _stream_seed(seed, name), shuffle, views)
-
-
-class Endless:
-    """0..n-1 again and again, every epoch in a new order that is a function of (seed, epoch).
-
-    With `views`, n rows follow for each further view, and epoch e takes view e modulo `views` of all.
-
-    The library's own shuffle walks a cycle of at least 65,536 places: over a millisecond an image for fifty images.
-    """
-
-    def __init__(self, n: int, seed: int, shuffle: bool, views: int = 1) -> None:
-        self._n, self._seed, self._shuffle, self._views = n, seed, shuffle, views
-        # A batch may span two epochs, and batches are made ahead, in threads.
-        self._order = functools.lru_cache(maxsize=4)(self._permutation)
-
-    def __len__(self) -> int:
-        return ENDLESS
-
-    def __getitem__(self, index: Any) -> Any:
-        epoch, position = divmod(int(index), self._n)
-        row = int(self._order(epoch)[position]) if self._shuffle else position
-        return row + epoch % self._views * self._n
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """The row numbers at the places `start` to `stop` of the endless order."""
-        places = np.arange(start, stop)
-        views = places // self._n % self._views * self._n
-        if not self._shuffle:
-            return (places % self._n + views).astype(np.int32)
-        epochs = range(start // self._n, (stop - 1) // self._n + 1)
-        orders = np.concatenate([self._order(epoch) for epoch in epochs])
-        return (orders[places - epochs.start * self._n] + views).astype(np.int32)
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self._seed, epoch)).permutation(self._n)
 
 
 def batches(
@@ -245,10 +198,6 @@ def threads_for(*splits: Split) -> int:
     be made while the main thread waits for the device.
     """
     return 1 if all(split.in_memory for split in splits) else 4
-
-
-def _stream_seed(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def _filled(values: np.ndarray, n: int) -> np.ndarray:

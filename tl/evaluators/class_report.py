@@ -16,7 +16,7 @@ def write(folder: pathlib.Path, step: int, collected: Mapping[str, Collected], t
     """`folder/class_report/STREAM-STEP.json`: confusion (rows true), precision, recall, f1 and support by class."""
     for stream, table in collected.items():
         for task in tasks.values():
-            if task.kind not in ("classification", "binary"):
+            if task.kind not in ("classification", "binary") or task.name not in table:
                 continue
             predicted = task.probabilities(table[f"outputs/{task.name}"]).argmax(axis=1)
             matrix = metrics.confusion(table[task.name], predicted, len(task.classes))

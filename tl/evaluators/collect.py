@@ -13,11 +13,28 @@ from tl import mesh
 Collected = dict[str, np.ndarray]
 
 
+def fields_of(
+    predict: Callable[..., Mapping[str, jax.Array]],
+    features: bool,
+    over: jax.sharding.Mesh,
+    net: Any,
+    memory: Any,
+    batch: Mapping[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """What evaluation gathers of each image: `outputs/TASK`, a method's prediction, and `features` if asked for."""
+
+    def of(rows: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        outputs = {f"outputs/{task}": value for task, value in predict(net, rows, memory).items()}
+        return outputs | ({"features": net.features(rows)} if features else {})
+
+    return mesh.in_pieces(of, batch, over)
+
+
 def collect(
     predict: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
     batches: Iterable[Mapping[str, Any]],
 ) -> Collected:
-    """`predict(batch) -> {task: outputs}`. Returns {"outputs/TASK": ..., each small field of the batch: ...}.
+    """`predict(batch) -> {field: rows}`. Returns these fields and each small one of the batch.
 
     Rows with mask False are padding and are dropped; on several hosts every host gets all rows.
     """
@@ -25,7 +42,7 @@ def collect(
     pending = None
     for batch in batches:
         small = {field: value for field, value in batch.items() if value.ndim <= 2 and not field.startswith("map/")}
-        current = {**small, **{f"outputs/{task}": value for task, value in predict(batch).items()}}
+        current = {**small, **predict(batch)}
         if pending is not None:  # fetched one batch late: the device computes while the host copies
             rows.append(mesh.gather(pending))
         pending = current

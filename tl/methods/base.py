@@ -1,7 +1,8 @@
 """The protocol every method follows: what a batch holds, which losses move which parts, and how to predict.
 
 A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=..., ...) -> Method`. The loop knows
-no method: it reads the fields below.
+no method: it reads the fields below. `make` may also ask for facts of the data by these names: `domains`, the number
+of labelled domains; `target`, whether there is an unlabelled one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from tl.errors import InputError
+from tl.tasks import Task
 
 Batch = Mapping[str, Mapping[str, jax.Array]]  # {stream: {field: array}}
 # loss(net, batch, memory, key, progress) -> (scalar, aux): scalars in aux are logged, aux["carry"] reaches `after`
@@ -46,6 +51,75 @@ class Method:
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
     )
+
+
+FACTS = ("domains", "target")  # of the data, which `make` may ask for by name
+
+
+def the_classification(tasks: Mapping[str, Task], method: str) -> Task:
+    """The only task, which must have classes that exclude each other."""
+    (task, *others) = tasks.values()
+    if others or task.kind != "classification":
+        kinds = ", ".join(t.kind for t in tasks.values())
+        raise InputError(f"the method '{method}' needs one task of kind classification, not {kinds}.")
+    return task
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """What source and target rows give in one forward pass; `loss` is the task's on the source."""
+
+    source: jax.Array  # (S, D) features
+    target: jax.Array  # (T, D)
+    source_logits: jax.Array  # (S, C)
+    target_logits: jax.Array  # (T, C)
+    loss: jax.Array
+
+
+def source_and_target(net: Any, task: Task, batch: Batch) -> Pass:
+    """Both streams in one pass: batch norm then sees them together (and adapts neither to itself alone)."""
+    features, outputs = net.both(join(batch["train"], batch["target"]))
+    (source, target), (known, unknown) = parted(features, 2), parted(outputs[task.name], 2)
+    return Pass(source, target, known, unknown, task.loss(known, batch["train"][task.name]))
+
+
+def interleave(*arrays: jax.Array) -> jax.Array:
+    """A row of each array in turn. One array behind the other would move rows between the devices that hold them."""
+    return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
+
+
+def parted(rows: jax.Array, count: int) -> tuple[jax.Array, ...]:
+    """The `count` arrays that `interleave` made `rows` of."""
+    apart = rows.reshape(-1, count, *rows.shape[1:])
+    return tuple(apart[:, i] for i in range(count))
+
+
+def join(*batches: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The rows of all in turn (`interleave`), with the fields that every one of them has; `parted` undoes it."""
+    shared = [field for field in batches[0] if all(field in other for other in batches[1:])]
+    return {field: interleave(*(batch[field] for batch in batches)) for field in shared}
+
+
+def aligned_streams(domains: int, target: bool) -> tuple[str, ...]:
+    """What a method reads that brings domains together: the labelled ones, and the target unless several are enough."""
+    return ("train", "target") if target or domains == 1 else ("train",)
+
+
+def domain_of(batch: Batch, domains: int, streams: Sequence[str]) -> jax.Array:
+    """(N,) the domain of each row of the joined `streams`: labelled ones from 0, the target is number `domains`."""
+    numbers = []
+    for stream in streams:
+        rows = batch[stream]["index"].shape[0]
+        start = domains if stream.startswith("target") else 0
+        numbers.append(batch[stream].get("domain", jnp.full(rows, start, jnp.int32)))
+    return interleave(*numbers)
+
+
+def by_domain(rows: Mapping[str, jax.Array], domains: int) -> jax.Array:
+    """(K, N) of 0 and 1: which rows of a labelled batch belong to each of K domains."""
+    n = rows["index"].shape[0]
+    domain = rows.get("domain", jnp.zeros(n, jnp.int32))
+    return (domain[None, :] == jnp.arange(domains)[:, None]).astype(jnp.float32)
 
 
 def head_name(tasks: Sequence[str], task: str) -> str:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from tl import errors
-from tl.models.layers import Dense, Maps, Mode, dense_init
+from tl.models.layers import BatchNorm, Dense, Maps, Mode, dense_init
 from tl.models.ops import dot, per_channel, wide
 
 
@@ -23,7 +23,7 @@ class Head(nn.Module):
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     pool: str = "gap"
-    dtype: str = "float32"
+    dtype: str = ""  # of the hidden layers; "": that of the maps
 
     @nn.compact
     def __call__(self, maps: Maps, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
@@ -42,9 +42,43 @@ class Head(nn.Module):
         if not self.hidden:
             x = drop(x)
         for i, width in enumerate(self.hidden, start=1):
-            x = drop(nn.relu(Dense(width, name=f"fc{i}")(x.astype(self.dtype))))
+            x = drop(nn.relu(Dense(width, name=f"fc{i}")(x.astype(self.dtype or x.dtype))))
         # The last product is cheap: always in full precision, so that the loss never sees rounded logits.
-        x = x.astype(wide(self.dtype))
+        x = x.astype(wide(self.dtype or x.dtype))
         kernel = self.param("kernel", dense_init, (x.shape[-1], self.outputs), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.outputs,), x.dtype)
         return dot(x, kernel) + per_channel(bias, x)
+
+
+class Bottleneck(nn.Module):
+    """(N, D) pooled features -> (N, width), the features that domains are compared in: dense, ReLU, dropout.
+
+    With `norm` there is batch norm before the ReLU. The output is float32 at least.
+    """
+
+    width: int
+    norm: bool = True
+    dropout: float = 0.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        x = Dense(self.width, bias=not self.norm, name="fc")(x.astype(self.dtype))
+        if self.norm:
+            x = BatchNorm(name="bn")(x, mode)
+        return nn.Dropout(self.dropout, deterministic=not mode.train)(nn.relu(x)).astype(wide(self.dtype))
+
+
+class Discriminator(nn.Module):
+    """(N, D) features -> (N, domains) logits, over dense layers fc1, fc2, ... with batch norm if asked, and ReLU."""
+
+    domains: int
+    hidden: tuple[int, ...] = (1024, 1024)
+    norm: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        for i, width in enumerate(self.hidden, start=1):
+            x = Dense(width, bias=not self.norm, name=f"fc{i}")(x)
+            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
+        return Dense(self.domains, name="out")(x)

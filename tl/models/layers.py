@@ -33,7 +33,7 @@ def never(path: str) -> bool:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["ones"],
-    meta_fields=["train", "own_stats", "norm_groups", "remat", "depth"],
+    meta_fields=["train", "own_stats", "norm_groups", "remat", "change", "depth"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -48,6 +48,7 @@ class Mode:
     own_stats: Callable[[str], bool] = never
     norm_groups: int = 0  # batch norm over each of so many equal parts of the batch; 0: over all of it
     remat: bool = False  # set by `inside`: blocks run again in the backward pass
+    change: Callable[[str, jax.Array], jax.Array] | None = None  # (name, map) -> what goes on in its place
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
     ones: jax.Array | None = None  # set by `inside`: see `ops.fence`
 
@@ -101,15 +102,18 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-    """(..., C) -> (..., features) with `kernel` (C, features) and `bias` (features,)."""
+    """(..., C) -> (..., features) with `kernel` (C, features) and, unless told otherwise, `bias` (features,)."""
 
     features: int
+    bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", dense_init, (x.shape[-1], self.features), wide(x.dtype))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
         y = ops.dot(x, kernel.astype(x.dtype))
+        if not self.bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), wide(x.dtype))
         return y + per_channel(bias, y).astype(y.dtype)
 
 
@@ -217,7 +221,8 @@ def run(
         raise errors.unknown("feature map", start, names)
     maps: Maps = OrderedDict({start: x} if start else {})
     for layer in layers[names.index(start) + 1 if start else 0 :]:
-        x = maps[layer.name] = layer(x, mode)
+        x = layer(x, mode)
+        x = maps[layer.name] = mode.change(layer.name, x) if mode.change else x
     if start != "pooled":
         maps["pooled"] = pool(x)
     return maps

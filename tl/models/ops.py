@@ -91,13 +91,22 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: Padding = 0
     else:
         pads = [(padding, padding)] * 2
     if for_cpu():
-        if window == (1, 1) and groups == 1 and not any(map(any, pads)):
-            pointwise = gradients.bilinear(dot, None, gradients.by_product)
-            return pointwise(x[:, ::strides, ::strides, :], kernel[0, 0])
-        if groups == x.shape[-1] == kernel.shape[-1]:
-            return shifted_depthwise(x, kernel, strides, pads)
-        if groups == 1 and x.dtype != jnp.bfloat16:
-            return dense_conv(x, kernel, strides, pads)
+        return cpu_conv(x, kernel, strides, tuple(map(tuple, pads)), groups)
+    return plain_conv(x, kernel, strides, pads, groups)
+
+
+# Jitted, so that layers of one shape, and their derivatives, are traced once: a deep network's tracing, which no cache
+# of compiled programs spares, took longer than all else of a second start.
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def cpu_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: tuple, groups: int) -> jax.Array:
+    """`plain_conv` in the form that is fastest on a CPU."""
+    if kernel.shape[:2] == (1, 1) and groups == 1 and not any(map(any, pads)):
+        pointwise = gradients.bilinear(dot, None, gradients.by_product)
+        return pointwise(x[:, ::strides, ::strides, :], kernel[0, 0])
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        return shifted_depthwise(x, kernel, strides, pads)
+    if groups == 1 and x.dtype != jnp.bfloat16:
+        return dense_conv(x, kernel, strides, pads)
     return plain_conv(x, kernel, strides, pads, groups)
 
 
@@ -184,7 +193,6 @@ def _bins(length: int, size: int) -> np.ndarray:
 # --- batch norm --------------------------------------------------------------------------------------------
 
 
-@jax.custom_jvp
 def batch_norm(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array, near: jax.Array | float = 0.0
 ) -> tuple:
@@ -194,8 +202,18 @@ def batch_norm(
     closed form: two reductions where autodiff takes more passes. It is a JVP, so that both modes work.
     `near` (C,) is a value near the mean, such as the running one; it changes no result but for rounding.
     """
+    return _batch_norm(for_cpu(), x, scale, bias, epsilon, near)
+
+
+@partial(jax.jit, static_argnums=0)  # traced once for all layers of one shape, as `cpu_conv`
+def _batch_norm(cpu: bool, *args: Any) -> tuple:
+    return _normalised(cpu, *args)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _normalised(cpu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: jax.Array, near: Any) -> tuple:
     axes, values = tuple(range(x.ndim - 1)), x.astype(wide(x.dtype))
-    if for_cpu():
+    if cpu:
         mean = jnp.mean(values, axes)
         variance = jnp.mean(jnp.square(values - per_channel(mean, x)), axes)
     else:
@@ -215,11 +233,11 @@ def batch_norm(
     )
 
 
-@batch_norm.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple:
+@_normalised.defjvp
+def _(cpu: bool, primals: tuple, tangents: tuple) -> tuple:
     x, scale, _, epsilon, _ = primals
     dx, d_scale, d_bias, _, _ = tangents
-    y, mean, variance = batch_norm(*primals)
+    y, mean, variance = _normalised(cpu, *primals)
     axes, inverse = tuple(range(x.ndim - 1)), lax.rsqrt(variance + epsilon)
     unit = (x.astype(mean.dtype) - per_channel(mean, x)) * per_channel(inverse, x)
     dx = dx.astype(mean.dtype)

@@ -1,0 +1,40 @@
+"""FixMatch (Sohn et al. 2020, arXiv:2001.07685), from a labelled domain to another: eq. 3 and 4 on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl import losses
+from tl.methods.base import Batch, Method, join, parted, the_classification
+from tl.tasks import Task
+
+
+def make(
+    tasks: Mapping[str, Task],
+    *,
+    weight: float = 1.0,
+    threshold: float = 0.95,
+    temperature: float = 1.0,
+    strong: bool = True,
+) -> Method:
+    """What is surely predicted for one view of an image is the label of a strongly augmented one.
+
+    Without `strong` both are the same image, under two draws of dropout.
+    """
+    task = the_classification(tasks, "fixmatch")
+    streams = ("train", "target", *(("target_strong",) if strong else ()))
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        source, weak = batch["train"], batch["target"]
+        other = batch["target_strong"] if strong else weak
+        known, seen, logits = parted(net.outputs(join(source, weak, other))[task.name], 3)
+        supervised = task.loss(known, source[task.name])
+        guess = jax.lax.stop_gradient(jax.nn.softmax(seen / temperature))
+        sure = (guess.max(axis=1) >= threshold).astype(guess.dtype)
+        own = (sure * losses.cross_entropy(logits, guess.argmax(axis=1))).mean()
+        return supervised + weight * own, {"loss_source": supervised, "loss_target": own, "sure": sure.mean()}
+
+    return Method(streams=streams, steps=[(loss, None)])

@@ -1,0 +1,33 @@
+"""Joint adaptation network (Long et al. 2017, arXiv:1605.06636): features and predictions together, eq. 7 and 10."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl import alignment
+from tl.methods.base import Batch, Method, source_and_target, the_classification
+from tl.tasks import Task
+
+
+def make(
+    tasks: Mapping[str, Task],
+    *,
+    weight: float = 1.0,
+    scales: tuple[tuple[float, ...], ...] = ((0.125, 0.25, 0.5, 1.0, 2.0), (1.0,)),
+) -> Method:
+    """`scales`: factors on the mean squared distance, of the features' kernels and of the predictions'."""
+    task = the_classification(tasks, "jan")
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        seen = source_and_target(net, task, batch)
+        layers = [
+            (seen.source, seen.target),
+            (jax.nn.softmax(seen.source_logits), jax.nn.softmax(seen.target_logits)),
+        ]
+        apart = alignment.kernel_mean_difference(layers, scales)
+        return seen.loss + weight * apart, {"loss_source": seen.loss, "discrepancy": apart}
+
+    return Method(streams=("train", "target"), steps=[(loss, None)])
