@@ -16,7 +16,9 @@ def get_config() -> ConfigDict:
     c.model = "resnet20_cifar"  # a name of tl/models: resnet50, resnet20_cifar, mobilenet_v2_tf, ...
     c.model_args = {}  # arguments of the model, e.g. {"width": 8}
     c.weights = "known"  # known | bundled | none | file:F | run:W | hf:ORG/NAME | https://..#sha256=..; several: A+B
-    c.combine = "soup"  # several weights: soup, their mean | ensemble, the mean of their predictions (evaluate.py)
+    c.combine = "soup"  # several weights: soup, their mean | with configs/evaluate.py: ensemble, the mean of their
+    # predictions | interpolate: outputs f + interpolation * (g - f) of weights F+G
+    c.interpolation = 0.0
     c.classifier = "auto"  # auto: kept where its shape fits | keep: must fit | replace: always new
     c.dtype = "float32"  # of the computation: float32 | bfloat16; parameters and statistics stay float32
 

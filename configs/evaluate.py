@@ -3,6 +3,7 @@
     python main.py --config configs/evaluate.py:model=resnet20_cifar,weights=file:F,data=npz:FILE
 
 Several weights joined by + are averaged (`combine=soup`), or their predictions are (`combine=ensemble`).
+`combine=interpolate` goes from the outputs of one, of the source, towards those of another, of the target.
 """
 
 from configs import common

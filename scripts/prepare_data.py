@@ -1,9 +1,9 @@
-"""Prepare data sets as array_record, the format that `data=tfds:NAME@DIR` reads.
+"""Prepare data sets: as array_record, the format that `data=tfds:NAME@DIR` reads, and MNIST-M as an .npz file.
 
-python scripts/prepare_data.py folder photos --name photos --out data     class folders ->
-data/photos/1.0.0 python scripts/prepare_data.py tfds oxford_flowers102 --out data          a stock data
-set; needs TensorFlow python scripts/prepare_data.py convert ~/tensorflow_datasets/mnist/3.0.1 --out data
-tfrecord -> array_record
+python scripts/prepare_data.py folder photos --name photos --out data                     class folders
+python scripts/prepare_data.py tfds oxford_flowers102 --out data                          needs TensorFlow
+python scripts/prepare_data.py convert ~/tensorflow_datasets/mnist/3.0.1 --out data       tfrecord -> array_record
+python scripts/prepare_data.py mnistm mnist.npz --photos bsds500.tar --out mnistm.npz     digits over photographs
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import pathlib
 import re
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tl.data import folders
+import numpy as np
+
+from tl.data import folders, images
 from tl.data.tfds import INFO, file_format
 from tl.errors import InputError
 
@@ -121,6 +124,49 @@ def _convert_file(source: pathlib.Path, target: pathlib.Path) -> None:
     writer.close()
 
 
+def mnistm(digits: pathlib.Path, photos: pathlib.Path, out: pathlib.Path, seed: int = 0) -> pathlib.Path:
+    """MNIST over random patches of photographs, |patch - digit| in each channel (Ganin et al. 2016, section 5.2.4).
+
+    Training digits take patches of nine tenths of the photographs, test digits of the others, so that no background is
+    in both.
+    """
+    _refuse_existing(out)
+    for path in (digits, photos):
+        if not path.is_file():
+            raise InputError(f"no such file: '{path}'.")
+    pictures = _pictures(photos)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(pictures))
+    cut = max(1, len(pictures) // 10)
+    held = {"train": order[cut:], "test": order[:cut]}
+    made: dict[str, np.ndarray] = {}
+    with np.load(digits, allow_pickle=False) as arrays:
+        for split, own in held.items():
+            ink, labels = arrays[f"x_{split}"].astype(np.int16), arrays[f"y_{split}"]
+            blends = np.empty((*ink.shape, 3), np.uint8)
+            for i, digit in enumerate(ink):
+                picture = pictures[rng.choice(own)]
+                top, left = (rng.integers(0, n - m + 1) for n, m in zip(picture.shape, digit.shape, strict=False))
+                patch = picture[top : top + digit.shape[0], left : left + digit.shape[1]].astype(np.int16)
+                blends[i] = np.abs(patch - digit[:, :, None])
+            made |= {f"x_{split}": blends, f"y_{split}": labels}
+    partial = out.with_suffix(".partial.npz")
+    np.savez_compressed(partial, allow_pickle=False, **made)
+    partial.rename(out)
+    return out
+
+
+def _pictures(path: pathlib.Path) -> list[np.ndarray]:
+    """All pictures in a tar file, by name."""
+    with tarfile.open(path) as archive:
+        members = sorted((m for m in archive.getmembers() if m.isfile()), key=lambda m: m.name)
+        wanted = [m for m in members if m.name.lower().endswith(images.EXTENSIONS)]
+        found = [images.decode(archive.extractfile(m).read(), m.name) for m in wanted]  # type: ignore[union-attr]
+    if not found:
+        raise InputError(f"'{path}' holds no pictures.")
+    return found
+
+
 def _refuse_existing(target: pathlib.Path) -> None:
     if target.exists():
         raise InputError(f"'{target}' is there already; remove it or choose another --out.")
@@ -134,16 +180,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.add_argument("--name", required=True)
     stock = commands.add_parser("tfds", help="a data set of the TFDS catalogue (needs TensorFlow)")
     stock.add_argument("name", metavar="NAME")
+    blended = commands.add_parser("mnistm", help="MNIST over patches of photographs")
+    blended.add_argument("source", type=pathlib.Path, metavar="MNIST_NPZ")
+    blended.add_argument("--photos", required=True, type=pathlib.Path, metavar="TAR")
     conversion = commands.add_parser("convert", help="a directory prepared as tfrecord")
     conversion.add_argument("source", type=pathlib.Path, metavar="TFDS_DIR")
-    for command in (folder, stock, conversion):
-        command.add_argument("--out", required=True, type=pathlib.Path, help="data directory to write into")
+    for command in (folder, stock, conversion, blended):
+        command.add_argument(
+            "--out", required=True, type=pathlib.Path, help="data directory, or for mnistm the file, to write"
+        )
     args = parser.parse_args(argv)
     try:
         if args.command == "folder":
             target = prepare_folder(args.source.expanduser(), args.name, args.out.expanduser())
         elif args.command == "tfds":
             target = prepare_tfds(args.name, args.out.expanduser())
+        elif args.command == "mnistm":
+            target = mnistm(args.source.expanduser(), args.photos.expanduser(), args.out.expanduser())
         else:
             target = convert(args.source.expanduser(), args.out.expanduser())
     except InputError as error:

@@ -60,3 +60,13 @@ def test_weighted_mean_divides_by_the_weights():
 
 def test_weighted_mean_of_nothing_is_zero():
     assert losses.weighted_mean(jnp.array([1.0, 2.0]), jnp.zeros(2)) == 0
+
+
+def test_soft_labels_and_the_mean_prediction():
+    logits = jnp.array([[0.0, np.log(3.0)], [0.0, 0.0]])
+    hard = losses.cross_entropy(logits, jnp.array([1, 0]))
+    np.testing.assert_allclose(losses.soft_cross_entropy(logits, jnp.eye(2)[jnp.array([1, 0])]), hard, rtol=1e-6)
+    half = losses.soft_cross_entropy(logits[:1], jnp.array([[0.5, 0.5]]))
+    np.testing.assert_allclose(half, (np.log(4) + np.log(4 / 3)) / 2, rtol=1e-6)
+    p = 0.625  # the mean of 3/4 and 1/2
+    np.testing.assert_allclose(losses.mean_entropy(logits), -p * np.log(p) - (1 - p) * np.log(1 - p), rtol=1e-6)

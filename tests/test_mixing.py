@@ -90,3 +90,19 @@ def test_draws_follow_the_key():
         assert_array_equal(np.sort(partner), np.arange(6))
         original = np.asarray(IMAGES, np.float32)
         assert_allclose(image, share * original + (1 - share) * original[partner], rtol=1e-5, atol=1e-3)
+
+
+def test_styles_are_mixed_and_content_stays():
+    """Each image is a pattern times a deviation plus a mean; only the last two are mixed."""
+    rng = np.random.default_rng(0)
+    content = rng.standard_normal((4, 5, 5, 2))
+    content = (content - content.mean((1, 2), keepdims=True)) / content.std((1, 2), keepdims=True)
+    mean, deviation = rng.standard_normal((4, 1, 1, 2)), rng.uniform(0.5, 2, (4, 1, 1, 2))
+    x = jnp.asarray(content * deviation + mean, jnp.float32)
+    mixed = np.asarray(mixing.styles(jax.random.key(1), x, alpha=0.5, probability=1.0))
+    new_mean, new_deviation = mixed.mean((1, 2), keepdims=True), mixed.std((1, 2), keepdims=True)
+    np.testing.assert_allclose((mixed - new_mean) / new_deviation, content, atol=1e-4)
+    assert (new_mean >= mean.min(0) - 1e-4).all()
+    assert (new_mean <= mean.max(0) + 1e-4).all()
+    assert not np.allclose(new_mean, mean)
+    assert np.array_equal(mixing.styles(jax.random.key(1), x, alpha=0.5, probability=0.0), x)

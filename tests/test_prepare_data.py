@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import struct
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -158,3 +159,28 @@ def test_several_at_once_and_missing_features(tmp_path):
         assert train.labels["tags"][i].tolist() == [float(j < train.load(i)[0, 0, 0] % 4) for j in range(3)]
     with pytest.raises(InputError, match=r"no feature 'label' or 'label'; name the task after one of .*tags"):
         open_source(f"tfds:tags@{tmp_path}")
+
+
+def test_mnistm_is_the_difference_of_digit_and_patch(main, tmp_path):
+    """Black digits leave the photograph, white ones its negative; a seed makes the same file again."""
+    digits = {f"x_{s}": np.zeros((n, 28, 28), np.uint8) for s, n in (("train", 6), ("test", 3))}
+    digits["x_train"][3:] = 255
+    np.savez(tmp_path / "mnist.npz", allow_pickle=False, **digits, y_train=np.arange(6), y_test=np.arange(3))
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for i in range(2):
+            path = tmp_path / f"{i}.png"
+            Image.fromarray(np.full((40, 50, 3), 40 + 100 * i, np.uint8)).save(path)
+            archive.add(path, arcname=f"photos/{i}.png")
+    command = ["mnistm", str(tmp_path / "mnist.npz"), "--photos", str(tmp_path / "photos.tar"), "--out"]
+    for name in ("a.npz", "b.npz"):
+        assert main([*command, str(tmp_path / name)]) == 0
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        assert all(np.array_equal(a[key], b[key]) for key in a)
+        train, test = a["x_train"], a["x_test"]
+        assert train.shape == (6, 28, 28, 3)
+        shade = int(train[0, 0, 0, 0])
+        assert np.unique(train[:3]).tolist() == [shade]
+        assert np.unique(train[3:]).tolist() == [255 - shade]
+        assert np.unique(test).tolist() == [180 - shade]  # the other photograph
+        assert a["y_test"].tolist() == [0, 1, 2]
+    assert main([*command, str(tmp_path / "a.npz")]) == 2

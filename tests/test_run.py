@@ -15,6 +15,7 @@ import pytest
 import toy
 
 from tl import build, config, inputs, predictor, train
+from tl.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -194,6 +195,16 @@ def test_an_ensemble_averages_probabilities_and_a_soup_weights(finished, tmp_pat
     logits = [t["test/outputs/label"].astype(float) for t in tables]
     mean = np.mean([np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) for z in logits], axis=0)
     assert together["test/accuracy"] == pytest.approx((mean.argmax(axis=1) == tables[0]["test/label"]).mean())
+    between = build.run(
+        toy.toy_config("configs/evaluate.py", combine="interpolate", interpolation=0.25, **settings),
+        tmp_path / "i",
+        quiet=True,
+    )
+    predicted = (0.75 * logits[0] + 0.25 * logits[1]).argmax(axis=1)
+    assert between["test/accuracy"] == pytest.approx((predicted == tables[0]["test/label"]).mean())
+    alone = toy.toy_config("configs/evaluate.py", steps=0, weights=f"run:{finished}", combine="interpolate")
+    with pytest.raises(InputError, match="between two networks, not 1"):
+        build.run(alone, tmp_path / "one", quiet=True)
     soup = build.run(toy.toy_config("configs/evaluate.py", **settings), tmp_path / "s", quiet=True)
     assert soup["test/accuracy"] != together["test/accuracy"] or soup["test/loss"] != together["test/loss"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
+from PIL import features
 
 from tl import build, config, optim, train
 from tl import mesh as meshes
@@ -95,6 +97,9 @@ METHODS = {
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "steps.json"
+GOLDEN_STEPS = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {"freetype": "", "steps": {}}
+
 # Where every method costs a minute, three stand for all (steps of several losses, a memory), unless TL_TESTS=all.
 WIDE = list(METHODS) if os.environ.get("TL_TESTS") == "all" else ["finetune", "mcd", "group_dro"]
 
@@ -138,6 +143,12 @@ class Steps:
         return jax.device_get(self.state)
 
 
+def steps_of(name: str, devices: int = 8) -> Steps:
+    """A row of METHODS in float64, at a rate at which 20 steps teach something."""
+    changes = {"dtype": "float64", "schedule__lr": 2e-2, "schedule__warmup": 0}
+    return Steps(toy_config(f"configs/{name}.py", **{**METHODS[name], **changes}), devices)
+
+
 def same_leaves(left: Any, right: Any, tolerance: float = 0.0) -> None:
     """Equal trees, bit for bit or within `tolerance`, with the path of the first leaf that differs."""
     a, b = optim.paths(_plain(left)), optim.paths(_plain(right))
@@ -154,3 +165,15 @@ def leaves_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     return load_file(folder / "weights.safetensors")
+
+
+def write_golden_steps() -> None:
+    """The first step's scalars of every method, anew: run `python tests/toy.py` when one has changed on purpose."""
+    with jax.enable_x64(True):
+        found = {name: steps_of(name, devices=1).run(1)[0] for name in METHODS}
+    content = {"freetype": features.version("freetype2"), "steps": found}
+    GOLDEN.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_golden_steps()

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import finish, hosts, inputs, models, runs, tasks, train, weights, workdir
+from tl import finish, hosts, inputs, models, reverse, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import splits
@@ -25,6 +25,7 @@ from tl.methods.base import FACTS, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
+COMBINE = ("soup", "ensemble", "interpolate")
 
 
 def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
@@ -37,19 +38,23 @@ def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> S
 
 def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
     workdir.check(folder, config)
-    if config.combine not in ("soup", "ensemble"):
-        raise unknown("combine", config.combine, ("soup", "ensemble"))
+    if config.combine not in COMBINE:
+        raise unknown("combine", config.combine, COMBINE)
     if runs.is_set(config):
         return runs.run_set(config, folder, run, quiet=quiet)
     if config.stages:
         return runs.run_stages(config, folder, run, quiet=quiet)
-    if config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1:
+    if config.combine == "interpolate" or (
+        config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1
+    ):
         return runs.run_ensemble(config, folder, run, quiet=quiet)
     done = finish.finished(folder)
     if hosts.all_true(done is not None) and done is not None:
         if not quiet:
             print(f"{folder} is finished: this is its summary.")
         return done
+    if config.get("reverse_validation", False):
+        return reverse.validated(config, folder, experiment, quiet=quiet)
     return finish.complete(experiment(config), folder, quiet=quiet)
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from tl import config as configs
 from tl import mesh as meshes
 from tl import metrics, optim, selection, train, weights
+from tl.evaluators import validators
 from tl.evaluators.collect import Collected
+from tl.evaluators.embedding import both_domains
 from tl.report import html, images, provenance
 from tl.report.files import plain, write_atomic
 from tl.watch import Choice
@@ -43,7 +45,7 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
             **values,
             **timing,
             **before(work),
-            **(selection.compared(work.log.rows(), values) if experiment.dataset.target else {}),
+            **(about_target(work, values, collected) if experiment.dataset.target else {}),
             "selected/step": int(work.state.step),
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
@@ -86,6 +88,15 @@ def before(work: train.Run) -> dict[str, float]:
     return {key: value for key, value in first.items() if key.startswith("before/")}
 
 
+def about_target(work: train.Run, values: Mapping[str, float], collected: Mapping[str, Collected]) -> dict[str, float]:
+    """What each rule would have chosen, and how far apart the features of the domains are."""
+    found = selection.compared(work.log.rows(), values)
+    source, target = (collected[name]["features"] for name in ("reference", "unlabelled"))
+    if np.isfinite(source).all() and np.isfinite(target).all():
+        found["target/a_distance"] = validators.proxy_distance(source, target)
+    return found
+
+
 def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> dict[str, int]:
     sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(params).items()}
     moved = sum(size for path, size in sizes.items() if optimizer.moves(path))
@@ -122,6 +133,9 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         predict=f"python scripts/predict.py --workdir {work.folder} FILES",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
+        points=both_domains(collected["reference"], collected["target"], task.name)
+        if {"reference", "target"} <= collected.keys() and task.kind == "classification"
+        else None,
     )
 
 

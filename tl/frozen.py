@@ -23,6 +23,7 @@ from tl.data.order import STRONG
 from tl.data.streams import EvalBatches
 from tl.errors import InputError
 from tl.evaluators.collect import collect
+from tl.inputs import AT_THE_END
 from tl.optim import Optimizer, paths
 from tl.weights import tree_sha256
 
@@ -195,7 +196,7 @@ def cached(
     found = {stream: rows((experiment.views or experiment.passes)[stream]) for stream in experiment.streams}
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
-    held = {split: rows(batches) for split, batches in experiment.evals.items() if split != "test"}
+    held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
     count = sum(len(table["index"]) for table in found.values())
     nbytes = sum(table[f"map/{name}"].nbytes for table in (*found.values(), *held.values()))
     say(

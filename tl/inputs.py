@@ -17,6 +17,7 @@ from tl.data.order import STRONG
 from tl.errors import InputError
 from tl.preprocess import Preprocess
 
+AT_THE_END = ("test", "pool")  # sets that are evaluated once, with the selected weights
 SAMPLE = 1000  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -51,7 +52,7 @@ def make(
         },
         {
             name: streams.eval_batches(split, plain, batch, mesh)
-            for name, split in evaluated(dataset, config.seed).items()
+            for name, split in evaluated(dataset, config.seed, config.get("reverse_validation", False)).items()
         },
     )
 
@@ -72,17 +73,18 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
     return dataset.splits[kind]
 
 
-def evaluated(dataset: Dataset, seed: int) -> dict[str, Split]:
+def evaluated(dataset: Dataset, seed: int, pool: bool = False) -> dict[str, Split]:
     """The sets that are evaluated: val, test and, with a target, its test images and samples for scores without labels.
 
-    `reference` is a sample of the labelled training images, `unlabelled` one of the target's.
+    `reference` is a sample of the labelled training images, `unlabelled` one of the target's; `pool`, if asked for, are
+    all of these.
     """
     found = {name: dataset.splits[name] for name in ("val", "test", "target") if len(dataset.splits.get(name, ()))}
     if dataset.target:
         for name, split in (("reference", dataset.splits["train"]), ("unlabelled", dataset.splits["unlabelled"])):
             chosen = np.random.default_rng([seed, 4]).permutation(len(split))[:SAMPLE]
             found[name] = split.take(np.sort(chosen))
-    return found
+    return found | ({"pool": dataset.splits["unlabelled"]} if pool else {})
 
 
 def repeated(split: Split, config: Config) -> Split:

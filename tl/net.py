@@ -19,6 +19,7 @@ from tl.models.layers import Mode
 from tl.preprocess import Preprocess, normalise
 
 Tree = Any
+NOTHING = (None, None)
 
 
 @dataclasses.dataclass
@@ -40,6 +41,7 @@ class Net:
     key: jax.Array | None = None
     init_key: jax.Array | None = None
     calls: int = 0
+    _seen: tuple[Any, Any] = NOTHING  # inputs and what the bottleneck left of their maps, in evaluation
 
     def __post_init__(self) -> None:
         for part in self.modules:
@@ -64,7 +66,7 @@ class Net:
 
     def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
         """(N, D) features that the heads read: pooled ones, or what the bottleneck makes of them."""
-        return self._narrowed(self.maps(inputs, **flags), **flags)["pooled"]
+        return self._read(inputs, **flags)["pooled"]
 
     def outputs(self, inputs: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
         """{task: (N, outputs)} of all heads, over one pass of the backbone."""
@@ -72,7 +74,7 @@ class Net:
 
     def both(self, inputs: Mapping[str, jax.Array], **flags: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Features and outputs of one pass."""
-        maps = self._narrowed(self.maps(inputs, **flags), **flags)
+        maps = self._read(inputs, **flags)
         outputs = {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
         return maps["pooled"], outputs
 
@@ -80,17 +82,25 @@ class Net:
         """(N, outputs) of the task's head, of the only task where none is named."""
         if task is None:
             (task,) = self.tasks
-        maps = self._narrowed(self.maps(inputs, **flags), **flags)
-        return self.call(head_name(self.tasks, task), maps, **flags)
+        return self.call(head_name(self.tasks, task), self._read(inputs, **flags), **flags)
 
     def classify(self, features: jax.Array, *, part: str = "", **flags: Any) -> jax.Array:
         """(N, D) features -> (N, outputs) of the only task's head, or of the head `part`."""
         return self.call(part or head_name(self.tasks, *self.tasks), {"pooled": features}, **flags)
 
-    def _narrowed(self, maps: dict[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
-        if "bottleneck" not in self.modules:
-            return maps
-        return {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
+    def _read(self, inputs: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
+        """What a head reads: the backbone's maps, the pooled ones through the bottleneck.
+
+        In evaluation the same inputs are read once: the compiler would compute features and outputs apart.
+        """
+        if self._seen[0] is inputs and not self.train and not flags:
+            return self._seen[1]
+        maps = self.maps(inputs, **flags)
+        if "bottleneck" in self.modules:
+            maps = {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
+        if not self.train and not flags:
+            self._seen = (inputs, maps)
+        return maps
 
     def call(
         self,
@@ -126,11 +136,12 @@ class Net:
 
     def with_params(self, params: dict[str, Tree]) -> Net:
         """The same net elsewhere: inner loops, references. Its statistics are its own from here on."""
-        return dataclasses.replace(self, params=params)
+        return dataclasses.replace(self, params=params, _seen=NOTHING)
 
     def elsewhere(self, params: Mapping[str, Tree], stats: Mapping[str, Tree]) -> Net:
         """The same net with other parameters and statistics of the parts that are given."""
-        return dataclasses.replace(self, params={**self.params, **params}, stats={**self.stats, **stats})
+        params, stats = {**self.params, **params}, {**self.stats, **stats}
+        return dataclasses.replace(self, params=params, stats=stats, _seen=NOTHING)
 
     def __getattr__(self, part: str) -> Callable[..., Any]:
         modules = self.__dict__.get("modules", {})  # not yet set while a copy is being made

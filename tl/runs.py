@@ -21,6 +21,7 @@ from tl.report.files import plain, read_lines, write_atomic
 
 Summary = dict[str, Any]
 RunOne = Callable[..., Summary]
+EVALUATED = ("val/", "test/", "target/")
 
 
 def is_set(config: Config) -> bool:
@@ -153,26 +154,36 @@ def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: 
 
 
 def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
-    """Evaluate every one of the weights joined by +, and the mean of their predicted probabilities."""
+    """Evaluate every one of the weights joined by +, and what they say together.
+
+    `ensemble` is the mean of their probabilities; `interpolate`, of two, outputs f + lambda (g - f), for a network of
+    the source and one of the target.
+    """
     if config.steps != 0:
-        raise InputError("config.combine='ensemble' joins what is trained already: use it with configs/evaluate.py.")
+        raise InputError(
+            f"config.combine='{config.combine}' joins what is trained already: use it with configs/evaluate.py."
+        )
     began = time.perf_counter()
     specs = weights.split_specs(config.weights)
+    if config.combine == "interpolate" and len(specs) != 2:
+        raise InputError(f"config.combine='interpolate' is between two networks, not {len(specs)}: weights=A+B.")
     workdir.claim(folder, config)
     summary: Summary = {}
     for number, spec in enumerate(specs):
         member = configs.merged(config, {"weights": spec, "combine": "soup"})
         done = run_one(member, folder / f"member{number}", quiet=quiet)
-        summary |= {f"member{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/"))}
+        summary |= {f"member{number}/{key}": value for key, value in done.items() if key.startswith(EVALUATED)}
     tables = [dict(np.load(folder / f"member{number}" / "predictions.npz")) for number in range(len(specs))]
-    classes = tuple(str(i) for i in range(max(2, tables[0]["test/outputs/label"].shape[1])))
+    streams = [stream.rstrip("/") for stream in EVALUATED if f"{stream}label" in tables[0]]
+    classes = tuple(str(i) for i in range(max(2, tables[0][f"{streams[0]}/outputs/label"].shape[1])))
     task = tasks.make("label", config.task, classes)
-    for stream in ("val", "test"):
-        if f"{stream}/label" not in tables[0]:
-            continue
-        outputs = [task.probabilities(table[f"{stream}/outputs/label"]) for table in tables]
-        mean = task.outputs_of(np.mean(outputs, axis=0))
-        summary |= {f"{stream}/{k}": v for k, v in task.metrics(mean, tables[0][f"{stream}/label"]).items()}
+    for stream in streams:
+        outputs = [table[f"{stream}/outputs/label"] for table in tables]
+        if config.combine == "interpolate":
+            joint = outputs[0] + config.interpolation * (outputs[1] - outputs[0])
+        else:
+            joint = task.outputs_of(np.mean([task.probabilities(own) for own in outputs], axis=0))
+        summary |= {f"{stream}/{k}": v for k, v in task.metrics(joint, tables[0][f"{stream}/label"]).items()}
     summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
     summary["time/wall_s"] = round(time.perf_counter() - began, 3)
     if jax.process_index() == 0:

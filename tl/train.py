@@ -24,6 +24,7 @@ from tl.data.order import endless
 from tl.errors import InputError
 from tl.evaluators import class_report, validators
 from tl.evaluators.collect import Collected, collect, fields_of
+from tl.inputs import AT_THE_END
 from tl.methods.base import Method
 from tl.net import Net
 from tl.preprocess import Preprocess
@@ -248,7 +249,7 @@ def run(work: Run) -> dict[str, float]:
             clock.tick(scalars, step + 1 - first)
             score = None
             if evaluates:
-                values, tables = work.evaluate([name for name in experiment.evals if name != "test"])
+                values, tables = work.evaluate([name for name in experiment.evals if name not in AT_THE_END])
                 work.log.row(step, values)
                 check_finite(work, step, {k: v for k, v in values.items() if k.endswith("/loss")})
                 if config.class_report and jax.process_index() == 0:

@@ -38,6 +38,7 @@ def write_run(
     class_report: Mapping[str, np.ndarray] | None = None,
     command: str = "",
     predict: str = "",
+    points: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
     """Write `folder/report.html`; what is empty or None has no section.
@@ -47,6 +48,7 @@ def write_run(
     examples: (uint8 image (H, W, 3), name, true, predicted, probability); an int is an index into `classes`,
     text and floats are shown as they are. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
     params_table: one mapping of column to value for each group. confusion: (C, C) counts, rows true.
+    points: (N, 2) map of features of two domains, (N,) 0 source or 1 target, (N,) true classes.
     class_report: column -> (C,), as precision, recall, f1, support. command, predict: how to do it again.
     """
     results = sections.results(summary)
@@ -63,6 +65,9 @@ def write_run(
         figures=sections.run_curves(rows),
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
+        choices=sections.choices(summary),
+        distance=summary.get("target/a_distance"),
+        domain_maps=sections.domain_maps(*(points or (None, None, None)), classes),
         confusion=None if confusion is None else sections.confusion(np.asarray(confusion), classes),
         class_columns=list(class_report or ()),
         class_rows=sections.class_rows(class_report or {}, classes),

@@ -79,6 +79,21 @@ def scatter(true: np.ndarray, predicted: np.ndarray, *, title: str) -> Markup:
     return _svg(draw, f"{title}: predicted against true values of {len(true)} examples", title, size=(4.4, 4.0))
 
 
+def groups(points: np.ndarray, names: Sequence[str], numbers: np.ndarray, *, title: str) -> Markup:
+    """(N, 2) points on a map without axes, each in the colour of its group: `numbers` (N,) index `names`."""
+
+    def draw(axes: Any) -> None:
+        for index, name in enumerate(names):
+            own = points[numbers == index]
+            marker = "ox^sv"[(index // 8) % 5]
+            axes.plot(own[:, 0], own[:, 1], marker, color=_SERIES[index % 8], label=name, markersize=3, alpha=0.6)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return _svg(draw, f"{title}: {len(points)} images in {len(names)} groups", title, (4.6, 3.6))
+
+
 def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 10) -> Markup:
     """(N, C) and (N,): accuracy by confidence of the prediction, and the share of each bin."""
     confidence = probabilities.max(axis=1)

@@ -16,7 +16,7 @@ from tl.report.table import number
 
 MOST_EXAMPLES = 48
 TABLE_CLASSES = 32  # more classes make the confusion matrix a picture
-_NO_STREAMS = ("time", "params", "version", "train", "selected")
+_NO_STREAMS = ("time", "params", "version", "train", "selected", "score")
 _LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
 
 
@@ -49,7 +49,7 @@ def _json(value: Any) -> Any:
 def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few numbers one looks for first."""
     numbers = {key: value for key, value in summary.items() if isinstance(value, int | float | np.number)}
-    names = [main_metric(numbers, (prefix,)) for prefix in ("test/", "val/")]
+    names = [main_metric(numbers, (prefix,)) for prefix in ("target/", "test/", "val/")]
     cards = [(name, number(float(numbers[name]))) for name in names if name]
     if "time/wall_s" in numbers:
         cards.append(("wall time", duration(float(numbers["time/wall_s"]))))
@@ -63,9 +63,24 @@ def results(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for key, value in summary.items():
         stream, _, metric = key.rpartition("/")
-        if stream and stream not in _NO_STREAMS and isinstance(value, int | float | np.number):
+        if stream and stream.split("/")[0] not in _NO_STREAMS and isinstance(value, int | float | np.number):
             table.setdefault(metric, {})[stream] = value
     return table
+
+
+def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """[(rule, step, accuracy on the target)] of the ways to choose that `selection.compared` put into a summary."""
+    rules = [key.split("/")[1] for key in summary if key.startswith("selected/") and key.endswith("/target")]
+    return [(rule, int(summary[f"selected/{rule}/step"]), float(summary[f"selected/{rule}/target"])) for rule in rules]
+
+
+def domain_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Sequence[str]) -> list[Any]:
+    """The map of both domains, coloured by domain and by class."""
+    if points is None:
+        return []
+    by_domain = plots.groups(points, ("source", "target"), np.asarray(domain), title="features by domain")
+    names = [str(name) for name in classes][:40]
+    return [by_domain, plots.groups(points, names, np.asarray(labels), title="features by true class")]
 
 
 def leading(metrics: Sequence[str]) -> list[str]:

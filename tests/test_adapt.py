@@ -1,0 +1,87 @@
+"""A run with a target domain: what it reports, how it chooses, what it leaves, and back from target to source."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import toy
+
+from tl import build
+from tl.errors import InputError
+from tl.evaluators import validators
+from tl.report.files import read_lines
+from tl.watch import Choice
+
+SETTINGS = {**toy.METHODS["mcc"], "target_labels": 0, "train_transforms": (), "labels_per_class": 20}
+SETTINGS |= {"steps": 8, "eval_every": 2, "schedule__lr": 2e-2}
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A run with all that a target brings, and back."""
+    folder = tmp_path_factory.mktemp("adapted")
+    config = toy.toy_config("configs/mcc.py", **SETTINGS | {"select": "score/information", "reverse_validation": True})
+    return folder, build.run(config, folder, quiet=True)
+
+
+def test_every_evaluation_is_a_row_with_all_scores(adapted):
+    folder, summary = adapted
+    rows = [row for row in read_lines(folder / "forward" / "metrics.jsonl") if "val/accuracy" in row]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    wanted = {f"score/{name}" for name in validators.NAMES} | {"target/accuracy", "val/accuracy"}
+    assert all(wanted <= row.keys() for row in rows)
+    assert not any(key.startswith("test/") for row in rows for key in row)
+    chosen = Choice("score/information", rows).row
+    if chosen:
+        assert summary["selected/step"] == chosen["step"]
+        assert summary["target/accuracy"] == pytest.approx(chosen["target/accuracy"])
+    assert summary["target/accuracy_oracle"] == max(row["target/accuracy"] for row in rows)
+    assert summary["selected/oracle/target"] == summary["target/accuracy_oracle"]
+    assert summary["source/accuracy"] == summary["test/accuracy"]
+    assert 0 <= summary["target/a_distance"] <= 2
+
+
+def test_the_report_shows_both_domains(adapted):
+    page = (adapted[0] / "report.html").read_text()
+    assert "sees target labels" in page
+    assert page.count("<svg") >= 3
+    assert "features by domain" in page
+
+
+def test_back_to_the_source(adapted):
+    """The labels of the way back are the predictions of the way there, and it is scored on the source's val."""
+    folder, summary = adapted
+    predicted = np.load(folder / "predictions.npz")
+    assert len(predicted["pool/index"]) == 3200
+    assert "pool/label" not in predicted
+    back = json.loads((folder / "reverse" / "summary.json").read_text())
+    assert summary["score/reverse"] == back["target/accuracy"]
+    assert len(np.load(folder / "reverse" / "predictions.npz")["target/label"]) == len(predicted["val/label"])
+    again = build.run(
+        toy.toy_config("configs/mcc.py", **SETTINGS | {"select": "score/information", "reverse_validation": True}),
+        folder,
+        quiet=True,
+    )
+    assert again["score/reverse"] == summary["score/reverse"]
+
+
+def test_the_choice_may_not_see_the_target():
+    with pytest.raises(InputError, match=r"unknown metric in config.select 'target/accuracy'"):
+        build.experiment(toy.toy_config("configs/mcc.py", **SETTINGS | {"select": "target/accuracy"}))
+    with pytest.raises(InputError, match="needs a target"):
+        build.run(toy.toy_config(reverse_validation=True), "not/made", quiet=True)
+
+
+def test_mixstyle_says_where_it_cannot_mix():
+    settings = {**toy.METHODS["mixstyle"], "method_args": {"maps": ("stage1", "layer9")}}
+    with pytest.raises(InputError, match="mixstyle is to mix behind 'layer9', which the network does not compute"):
+        toy.Steps(toy.toy_config("configs/mixstyle.py", **settings))
+
+
+def test_methods_for_classes_refuse_other_tasks():
+    with pytest.raises(InputError, match="the method 'dann' needs one task of kind classification, not binary"):
+        build.find_method("dann").make(
+            {"label": build.tasks.make("label", "binary", ("a", "b"))}, domains=1, target=True
+        )
