@@ -197,10 +197,11 @@ def test_stopped_and_killed_runs_end_like_an_uninterrupted_one(environment, data
         assert launched.end() == 1, launched.said
         assert time.monotonic() - began < 30
     assert f"resumed from step {stops[0]}" in launched.said
-    # The runtime may end the process that is left before it can say so itself.
-    lost = r"\nerror: another process was lost \(|a process was lost: run the same command again"
-    assert re.search(lost, launched.said)
-    assert "process 0 ended with code 1, process 1 was ended by SIGKILL; a process was lost" in launched.said
+    # The runtime, or on a busy machine the launcher, may end the process that is left before it can say so itself.
+    assert re.search(
+        r"\nerror: another process was lost \(.*\): run the same|process 0 was ended by SIG", launched.said
+    )
+    assert "process 1 was ended by SIGKILL; a process was lost: run the same command again" in launched.said
     assert "Traceback" not in launched.said
 
     half = folder / "checkpoints" / f"{int(checkpoints(folder)[-1]) + 1}.orbax-checkpoint-tmp"
