@@ -1,6 +1,6 @@
 """Run a table of configs and seeds, each cell once and for good, and write its results.
 
-    python scripts/table.py configs/tables/demo.py [--full] [--list] [--cells-only | --no-run]
+    python scripts/table.py configs/tables/demo.py [--full] [--list] [--cells-only [--part K/N] | --no-run]
 
 Finished cells go to docs/results/NAME.cells.jsonl, to be committed: a cell whose config stands there is never
 run again, on no machine. From them come docs/results/NAME.json and, of all tables together, docs/results.md.
@@ -52,6 +52,8 @@ def main(
             for cell in cells:
                 print(f"{'missing' if cell.sha in waiting else 'stands '}  {cell.key}, seed {cell.seed}")
             return 0
+        own = {cell.sha for cell in cells[options.part[0] - 1 :: options.part[1]]}
+        todo = [cell for cell in todo if cell.sha in own]
         failed: list[results.Cell] = []
         if todo and not options.no_run:
             if run is None:
@@ -119,8 +121,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     writing = parser.add_mutually_exclusive_group()
     writing.add_argument("--cells-only", action="store_true", help="run and append cells, write no table")
     writing.add_argument("--no-run", action="store_true", help="write the tables from the cells that stand")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="run only each N-th cell, from the K-th on"
+    )
     parser.add_argument("--workdirs", default="runs/tables", help="folder of the cells' runs (default: runs/tables)")
     return parser.parse_args(argv)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """ "2/4" -> (2, 4): the second of four processes or machines that share a table."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no K/N with 1 <= K <= N, such as 1/2")
+    return int(k), int(n)
 
 
 def _cost(table: Mapping[str, Any], cells: Sequence[results.Cell], todo: Sequence[results.Cell]) -> str:

@@ -3,6 +3,8 @@
 python scripts/table.py configs/tables/embedded_digits.py
 """
 
+from configs.tables._chosen import COLUMNS, METRICS
+
 METHODS = {
     "source-only": "configs/source_only.py",
     "DANN": "configs/dann.py",
@@ -16,13 +18,8 @@ def get_config(full: bool) -> dict:
     return {
         "name": "embedded_digits",
         "title": "Printed to handwritten digits",
-        "metrics": ["target/accuracy", "target/accuracy_oracle", "selected/last/target", "source/accuracy"],
-        "columns": {
-            "target/accuracy": "target, chosen without its labels",
-            "target/accuracy_oracle": "oracle",
-            "selected/last/target": "last step",
-            "source/accuracy": "source",
-        },
+        "metrics": METRICS,
+        "columns": COLUMNS,
         "seconds_per_cell": 120,
         "seeds": list(range(10 if full else 3)),
         "cells": [

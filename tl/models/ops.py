@@ -113,6 +113,8 @@ def cpu_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: tuple, groups:
 def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
     """`plain_conv` without groups, by Winograd's algorithm where it is faster, and with another weight gradient."""
     window, plain = kernel.shape[:2], partial(plain_conv, strides=strides, pads=pads)
+    if x.shape[-1] == 3 and (strides, *window) != (1, 3, 3):
+        plain = partial(colour_conv, strides=strides, pads=pads)
     if window == (3, 3) and strides == 1 and tuple(map(tuple, pads)) == ((1, 1),) * 2 and min(kernel.shape[2:]) >= 32:
         small = x.shape[0] * math.prod(x.shape[1:3]) * max(kernel.shape[2:]) <= MOST_TILED
         forward, back = (winograd.forward, partial(winograd.forward, turned=True)) if small else (plain, None)
@@ -121,6 +123,13 @@ def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) ->
         return plain(x, kernel)  # few channels: XLA's own gradient is as fast
     taps = partial(gradients.by_taps, window=window, strides=strides, pads=pads)
     return gradients.bilinear(plain, None, taps)(x, kernel)
+
+
+def colour_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
+    """`plain_conv` of three channels with a fourth of zeros: up to nine times faster, as three are not aligned."""
+    x = jnp.pad(x, [(0, 0)] * 3 + [(0, 1)])
+    kernel = jnp.pad(kernel, [(0, 0)] * 2 + [(0, 1), (0, 0)])
+    return plain_conv(x, kernel, strides, pads)
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int = 1) -> jax.Array:
