@@ -81,6 +81,8 @@ def get_config() -> ConfigDict:
     c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
+    c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a
+    # valley of val's loss is what the run ends with, see tl/averages.py; (): none
     c.optim = {
         "name": "adamw",  # sgd | adam | adamw
         "momentum": 0.9,  # sgd

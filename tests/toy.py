@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import features
 
-from tl import build, config, optim, train
+from tl import averages, build, config, optim, train
 from tl import mesh as meshes
 from tl.advance import compiled
 from tl.data import streams
@@ -93,6 +93,7 @@ METHODS = {
     "group_dro": {**GENERALISE, "falls": "risk"},
     "mixstyle": {**GENERALISE, "method_args": {"maps": ("stage1",)}},
     "rsc": GENERALISE,
+    "swad": {**GENERALISE, "swad": (2, 2, 0.5), "steps": 20},
     "dg_coral": {**GENERALISE, "falls": "loss_source"},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
@@ -124,7 +125,13 @@ class Steps:
         self.state, self.optimizer = train.init(self.experiment)
         bind = train.binder(self.experiment, train.statistics_policy(self.optimizer, chosen.frozen_stats))
         self.function = make_step(
-            bind, self.experiment.method, self.optimizer, steps=20, seed=0, accumulate=chosen.accumulate, ema=chosen.ema
+            bind,
+            self.experiment.method,
+            self.optimizer,
+            steps=20,
+            seed=0,
+            accumulate=chosen.accumulate,
+            average=averages.rate(chosen, self.experiment.eval_every),
         )
         self.step = compiled(self.function, self.state)
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import finish, hosts, inputs, models, reverse, runs, tasks, train, weights, workdir
+from tl import averages, finish, hosts, inputs, models, reverse, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import splits
@@ -148,8 +148,7 @@ def check_numbers(config: Config) -> None:
     for key, bound in least.items():
         if config[key] < bound:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
-    if not 0 <= config.ema < 1:
-        raise InputError(f"config.ema={config.ema} must be a decay, 0 <= ema < 1 (0: none).")
+    averages.check(config)
 
 
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:
@@ -165,6 +164,8 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
 
 def check_select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
     """The metric to select on must be one that evaluations of val will give, and not one of test."""
+    if averages.swad(config) and not len(dataset.splits.get("val", ())):
+        raise InputError("config.swad judges weights by val, and there is none: set config.val_fraction above 0.")
     if not config.select and not config.patience:
         return
     probe = task.metrics(np.zeros((2, task.outputs)), dataset.splits["train"].labels[task.name][:2])

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from tl import averages, metrics, optim, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
-from tl import metrics, optim, selection, train, weights
 from tl.evaluators import validators
 from tl.evaluators.collect import Collected
 from tl.evaluators.embedding import both_domains
@@ -39,6 +39,7 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
             work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
         elif experiment.config.select:
             work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
+        average_valley(work)
         values, collected = work.evaluate(experiment.evals)
         variables = meshes.gather(work.state.variables)
         summary = {
@@ -61,8 +62,18 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
             write_report(work, summary, collected)
             # Last: the summary is the sign that the run is finished.
             write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
+            averages.clear(folder)
             work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
     return summary
+
+
+def average_valley(work: train.Run) -> None:
+    """With SWAD, the state's average becomes that of the steps in the valley of val's loss."""
+    settings = averages.swad(work.experiment.config)
+    if settings:
+        mean, text = averages.finish(work.folder, work.log.rows(), settings)
+        work.state.ema = meshes.place(optim.map_paths(lambda path, _: mean[path], work.state.ema), work.experiment.mesh)
+        work.progress.message(text)
 
 
 def results(summary: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from tl import build, roofline, train
+from tl import averages, build, roofline, train
 from tl import config as configs
 from tl import mesh as meshes
 from tl.advance import compiled
@@ -107,7 +107,7 @@ def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Opt
         variables["stats"],
         split(jax.eval_shape(optimizer.init, variables["params"])),
         placed(memory, jax.tree.map(lambda _: whole, memory)),
-        variables if config.ema else {},
+        variables if averages.rate(config, experiment.eval_every) else {},
     )
     return state, optimizer
 
@@ -126,7 +126,7 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
             steps=experiment.steps,
             seed=config.seed,
             accumulate=config.accumulate,
-            ema=config.ema,
+            average=averages.rate(config, experiment.eval_every),
         )
         return compiled(step, state).lower(state, batch), experiment
     finally:

@@ -19,7 +19,7 @@ from tl.optim import Optimizer, map_paths, paths
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class State:
-    """Everything that resuming needs: plain nested dicts of arrays. `ema` is {} where no average is kept."""
+    """Everything that resuming needs: plain nested dicts of arrays. `ema`: an average of the weights, {} for none."""
 
     step: jax.Array
     params: dict[str, Any]
@@ -30,7 +30,7 @@ class State:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The weights that are evaluated: the moving average where one is kept."""
+        """The weights that are evaluated: the average where one is kept."""
         return self.ema or {"params": self.params, "stats": self.stats}
 
 
@@ -71,9 +71,12 @@ def make_step(
     steps: int,
     seed: int,
     accumulate: int = 1,
-    ema: float = 0.0,
+    average: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
-    """`step(state, batch) -> (state, scalars)`, pure; the caller jits it with the state donated."""
+    """`step(state, batch) -> (state, scalars)`, pure; the caller jits it with the state donated.
+
+    `average`: the number of the step -> how far the average of the weights moves towards the new ones.
+    """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
@@ -100,11 +103,11 @@ def make_step(
             scalars |= {f"loss{suffix}": value, f"grad_norm{suffix}": norm, **aux}
         variables = {"params": params, "stats": stats}
         memory = method.after(state.memory, variables, carry)
-        average = _average(state, variables, optimizer, ema) if ema else state.ema
+        mean = _moved(state, variables, optimizer, average(state.step)) if average else state.ema
         scalars["lr"] = optimizer.schedule(state.step)
         # The loss is that of the parameters before the update: only this shows that the update itself was sound.
         scalars["param_norm"] = optax.tree.norm([p for path, p in paths(params).items() if optimizer.moves(path)])
-        return State(state.step + 1, params, stats, opt, memory, average), scalars
+        return State(state.step + 1, params, stats, opt, memory, mean), scalars
 
     return step
 
@@ -157,10 +160,8 @@ def _gradients(
     return jax.tree.map(lambda g: g / accumulate, total), values.mean(), {**means, **carry}, stats
 
 
-def _average(state: State, variables: dict[str, Any], optimizer: Optimizer, decay: float) -> dict[str, Any]:
-    """Exponential moving average of what moves; min(decay, (1 + t) / (10 + t)) lets it forget the start."""
-    t = state.step.astype(jnp.float32)
-    rate = 1 - jnp.minimum(decay, (1 + t) / (10 + t))
+def _moved(state: State, variables: dict[str, Any], optimizer: Optimizer, rate: jax.Array) -> dict[str, Any]:
+    """The average of what moves, `rate` of the way nearer to the new weights; what is frozen as it is."""
 
     def move(path: str, old: jax.Array, new: jax.Array) -> jax.Array:
         frozen = path.startswith("params/") and not optimizer.moves(path.removeprefix("params/"))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import frozen, hosts, optim, workdir
+from tl import averages, frozen, hosts, optim, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -158,7 +158,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
         variables["stats"],
         opt,
         memory,
-        variables if config.ema else {},
+        variables if averages.rate(config, experiment.eval_every) else {},
     )
     # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -207,7 +207,7 @@ def advancing(work: Run, begin: int) -> Advance:
         steps=experiment.steps,
         seed=config.seed,
         accumulate=config.accumulate,
-        ema=config.ema,
+        average=averages.rate(config, experiment.eval_every),
     )
     if feeds.rows:
         orders = {
@@ -252,6 +252,8 @@ def run(work: Run) -> dict[str, float]:
                 values, tables = work.evaluate([name for name in experiment.evals if name not in AT_THE_END])
                 work.log.row(step, values)
                 check_finite(work, step, {k: v for k, v in values.items() if k.endswith("/loss")})
+                if averages.swad(config):
+                    averages.keep(work.folder, step, meshes.gather(optim.paths(work.state.variables)))
                 if config.class_report and jax.process_index() == 0:
                     class_report.write(work.folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)

@@ -1,0 +1,28 @@
+"""Office-Caltech-10 on an ImageNet backbone, its last layer, a bottleneck and a head trained on frozen maps."""
+
+DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
+
+
+def domain(name: str) -> str:
+    return f"tar:$TL_DATA/office_caltech10.tar#{name}"
+
+
+def shared(steps: int) -> dict:
+    """What every cell changes of configs/source_only.py or configs/erm.py."""
+    return {
+        "model": "mobilenet_v2_tf",
+        "weights": "file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors",
+        # Its batch norm is folded into the convolutions: there are no statistics to move.
+        "groups": (("backbone/last/conv", {"lr": 0.1}), ("backbone", None), (".*", {})),
+        "keep_features": True,
+        "image_size": 0,
+        "resize": 0,
+        "bottleneck.width": 256,
+        "batch_size": 32,
+        "eval_batch_size": 64,
+        "steps": steps,
+        "eval_every": steps // 5,
+        "schedule.lr": 0.03,
+        "schedule.gamma": 10 / steps,
+        "transductive": True,
+    }
