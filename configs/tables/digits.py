@@ -56,7 +56,7 @@ def get_config(full: bool) -> dict:
             for method, config in methods.items()
         ],
         "notes": (
-            f"{steps} steps of {batch} source and {batch} target images. Unlabelled images are the target's training set, "
-            "the figures those of its test set. MNIST-M is made anew of other photographs than the original."
+            f"{steps} steps of {batch} source and {batch} target images. Unlabelled images are the target's training "
+            "set, the figures those of its test set. MNIST-M is made anew of other photographs than the original."
         ),
     }
