@@ -58,7 +58,7 @@ class Bench:
     def load(self, spec, overrides):
         return {"file": spec, **overrides}
 
-    def run(self, config, workdir, *, quiet):
+    def run(self, config, workdir, *, quiet, report):
         self.runs.append((config["file"][-4:], config["seed"]))
         if config["seed"] in self.fail:
             raise FloatingPointError("loss is nan")

@@ -28,26 +28,30 @@ Summary = dict[str, Any]
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
-def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False) -> Summary:
-    """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`."""
+def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False, report: bool = True) -> Summary:
+    """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`.
+
+    Without `report` no run in it writes a page of its own.
+    """
     quiet = quiet or jax.process_index() != 0
-    summary = _run(config, pathlib.Path(folder), quiet)
+    summary = _run(config, pathlib.Path(folder), quiet, report)
     hosts.barrier("run")  # host 0 has written what a later stage, or the next start, reads
     return summary
 
 
-def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
+def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Summary:
+    one = partial(run, report=report)
     workdir.check(folder, config)
     if config.combine not in COMBINE:
         raise unknown("combine", config.combine, COMBINE)
     if runs.is_set(config):
-        return runs.run_set(config, folder, run, quiet=quiet)
+        return runs.run_set(config, folder, one, quiet=quiet)
     if config.stages:
-        return runs.run_stages(config, folder, run, quiet=quiet)
+        return runs.run_stages(config, folder, one, quiet=quiet)
     if config.combine == "interpolate" or (
         config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1
     ):
-        return runs.run_ensemble(config, folder, run, quiet=quiet)
+        return runs.run_ensemble(config, folder, one, quiet=quiet)
     done = finish.finished(folder)
     if hosts.all_true(done is not None) and done is not None:
         if not quiet:
@@ -55,7 +59,7 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool) -> Summary:
         return done
     if config.get("reverse_validation", False):
         return reverse.validated(config, folder, experiment, quiet=quiet)
-    return finish.complete(experiment(config), folder, quiet=quiet)
+    return finish.complete(experiment(config), folder, quiet=quiet, report=report)
 
 
 def experiment(

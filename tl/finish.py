@@ -28,7 +28,9 @@ def finished(folder: pathlib.Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool = False) -> dict[str, Any]:
+def complete(
+    experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool = False, report: bool = True
+) -> dict[str, Any]:
     """Train, choose the weights, evaluate them on every set, and write the run's files."""
     began = time.perf_counter()
     with train.start(experiment, folder, quiet=quiet) as work:
@@ -59,11 +61,12 @@ def complete(experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool 
         if jax.process_index() == 0:
             weights.write(folder / "weights.safetensors", optim.paths(variables), dict(experiment.meta))
             write_predictions(folder, collected)
-            write_report(work, summary, collected)
+            if report:
+                write_report(work, summary, collected)
             # Last: the summary is the sign that the run is finished.
             write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
             averages.clear(folder)
-            work.progress.message(f"{results(summary)}\nreport: {folder / 'report.html'}")
+            work.progress.message(f"{results(summary)}" + (f"\nreport: {folder / 'report.html'}" if report else ""))
     return summary
 
 

@@ -60,9 +60,10 @@ def feeds(
         return untouched
     if not worth_it(experiment):
         return untouched._replace(rows=resident(experiment))
+    shapes = map_shapes(experiment, state, bind)
     for name in frozen_maps(experiment, state, optimizer, own_stats):
-        size = map_bytes(experiment, state, bind, name)
-        if (size <= MOST_BYTES or storable(size)) and suffices(experiment, state, bind, name):
+        size = map_bytes(experiment, shapes, name)
+        if (size <= MOST_BYTES or storable(size)) and suffices(experiment, state, bind, shapes, name):
             return cached(experiment, state, bind, name, size, say)
     return untouched._replace(rows=resident(experiment))
 
@@ -126,36 +127,51 @@ def map_of(bind: Callable[..., Any], name: str, params: Any, stats: Any, inputs:
     return bind(params, stats).maps(inputs)[name]
 
 
-def map_bytes(experiment: Experiment, state: State, bind: Callable[..., Any], name: str) -> int:
-    """Bytes of the map `name` of all images that would be kept."""
-    total = 0
+def map_shapes(experiment: Experiment, state: State, bind: Callable[..., Any]) -> dict[str, Mapping[str, Any]]:
+    """{stream: every map of one batch as a shape}; images of one size are traced once."""
+    found: dict[Any, Mapping[str, Any]] = {}
+    by_stream = {}
     for stream, rows in one_batch(experiment).items():
-        out = jax.eval_shape(lambda p, s, b: map_of(bind, name, p, s, b), state.params, state.stats, rows)
-        row = math.prod(out.shape[1:]) * out.dtype.itemsize
-        total += row * (experiment.views or experiment.passes)[stream].size
-    return total
+        image = {"image": rows["image"]}
+        if rows["image"] not in found:
+            found[rows["image"]] = jax.eval_shape(lambda p, s, b: bind(p, s).maps(b), state.params, state.stats, image)
+        by_stream[stream] = found[rows["image"]]
+    return by_stream
 
 
-def suffices(experiment: Experiment, state: State, bind: Callable[..., Any], name: str) -> bool:
+def map_bytes(experiment: Experiment, shapes: Mapping[str, Mapping[str, Any]], name: str) -> int:
+    """Bytes of the map `name` of all images that would be kept."""
+    return sum(
+        math.prod(maps[name].shape[1:])
+        * maps[name].dtype.itemsize
+        * (experiment.views or experiment.passes)[stream].size
+        for stream, maps in shapes.items()
+    )
+
+
+def suffices(
+    experiment: Experiment,
+    state: State,
+    bind: Callable[..., Any],
+    shapes: Mapping[str, Mapping[str, Any]],
+    name: str,
+) -> bool:
     """Whether every loss and the prediction can be had from the map `name`: none asks for images or earlier maps."""
     method = experiment.method
     key = jax.random.key(0)
+    batch = {
+        stream: {**{k: v for k, v in rows.items() if k != "image"}, f"map/{name}": shapes[stream][name]}
+        for stream, rows in one_batch(experiment).items()
+    }
 
-    def everything(state: State, batch: Mapping[str, Mapping[str, jax.Array]]) -> None:
-        maps = {
-            stream: {
-                **{k: v for k, v in rows.items() if k != "image"},
-                f"map/{name}": map_of(bind, name, state.params, state.stats, rows),
-            }
-            for stream, rows in batch.items()
-        }
+    def everything(state: State, maps: Mapping[str, Mapping[str, jax.Array]]) -> None:
         net = bind(state.params, state.stats, train=True, key=key)
         for loss, _ in method.steps:
             loss(net, maps, state.memory, key, jnp.zeros(()))
         method.predict(bind(state.params, state.stats), maps[method.streams[0]], state.memory)
 
     try:
-        jax.eval_shape(everything, state, one_batch(experiment))
+        jax.eval_shape(everything, state, batch)
     except (KeyError, InputError):
         return False
     return True

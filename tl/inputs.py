@@ -18,7 +18,7 @@ from tl.errors import InputError
 from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool")  # sets that are evaluated once, with the selected weights
-SAMPLE = 1000  # images of `reference` and `unlabelled`: scores without labels cost the square of it
+SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
 @dataclasses.dataclass(frozen=True)

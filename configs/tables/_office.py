@@ -21,7 +21,7 @@ def shared(steps: int) -> dict:
         "batch_size": 32,
         "eval_batch_size": 64,
         "steps": steps,
-        "eval_every": steps // 5,
+        "eval_every": steps // 4,
         "schedule.lr": 0.03,
         "schedule.gamma": 10 / steps,
         "transductive": True,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,8 @@ def run_cells(
             say("  stands already")
             continue
         try:
-            summary = run(load(cell.config, cell.overrides), str(workdirs / cell.sha), quiet=True)
+            folder = workdirs / cell.sha
+            summary = run(load(cell.config, cell.overrides), str(folder), quiet=True, report=False)
             lacking = [name for name in (*metrics, "time/wall_s") if name not in summary]
             if lacking:
                 raise InputError(f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}.")
@@ -118,6 +120,7 @@ def run_cells(
         values = {name: summary[name] for name in metrics}
         record = {"key": cell.key, "seed": cell.seed, "metrics": values, "config_sha": cell.sha}
         append_line(records, {**record, "commit": commit, "seconds": round(seconds, 1)})
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of hundreds of cells they fill a disk
         say(f"  {', '.join(f'{name} {number(value)}' for name, value in values.items())}  ({seconds:.0f} s)")
     return failed
 
