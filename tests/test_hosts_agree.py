@@ -48,7 +48,8 @@ def ends(host_environment, host_data, tmp_path_factory) -> Callable[[int, str], 
                         text=True,
                     )
                 )
-            said = [process.communicate(timeout=300)[0] for process in running]
+            patience = 180 + 60 * len(CASES[processes])  # only a process that hangs takes longer
+            said = [process.communicate(timeout=patience)[0] for process in running]
         finally:
             for process in running:
                 process.kill()
