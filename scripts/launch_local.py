@@ -1,8 +1,8 @@
 """python scripts/launch_local.py --processes 2 --devices 2 -- ARGUMENTS OF main.py
 
 Several processes of main.py on this machine, as if each were a machine of its own: to try a run out, or to test it.
-Ctrl-C and SIGTERM go on to all of them, once: they save and stop. When one ends badly the others are given ten seconds,
-then ended. Returns 0, or the first code that is not.
+Ctrl-C and SIGTERM go on to all of them, once: they save and stop. When one ends badly the others are given twenty
+seconds, then ended. Returns 0, or the first code that is not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from typing import IO
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
-GRACE = 10.0  # seconds for the others to say what happened, once one has ended
+GRACE = 20.0  # seconds for the others to say what happened, once one has ended; on a busy machine they take some
 
 
 def free_port() -> int:

@@ -7,11 +7,16 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Tests compile hundreds of tiny programs and run each a few times: optimising them takes most of the time.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+# Tests compile hundreds of tiny programs and run each a few times: compiling them well takes most of the time.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 import jax
+import numpy as np
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -24,3 +29,24 @@ def tl_data() -> pathlib.Path:
     if not folder:
         pytest.skip("TL_DATA is not set: tests on real data and weights did not run")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def host_environment(request) -> dict[str, str]:
+    """Of every process: float64, and compiled programs kept from one session to the next."""
+    flags = {"TL_CACHE": str(request.config.cache.mkdir("compiled")), "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, **flags, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="session")
+def host_data(tmp_path_factory) -> pathlib.Path:
+    """Images of four brightnesses."""
+    rng, arrays = np.random.default_rng(0), {}
+    for split, n in (("train", 40), ("val", 24), ("test", 24)):
+        labels = np.arange(n) % 4
+        arrays[f"y_{split}"] = labels
+        arrays[f"x_{split}"] = rng.normal(60 + 40 * labels[:, None, None], 40, (n, 8, 8)).clip(0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("data") / "data.npz"
+    np.savez(path, allow_pickle=False, **arrays)
+    return path

@@ -1,4 +1,4 @@
-"""One process of test_hosts.py: python hosts_worker.py FOLDER PORT PROCESSES PROCESS CASE...; every case in turn.
+"""One process of test_hosts_agree.py: python hosts_worker.py FOLDER PORT PROCESSES PROCESS CASE...; every case in turn.
 
 Process 0 leaves FOLDER/CASE.npz with the final parameters, and FOLDER/CASE.json with the last evaluation's figures;
 FOLDER/data.npz is there.

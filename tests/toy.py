@@ -46,8 +46,8 @@ GENERALISE = {**ADAPT, "data": "digits+glyphs:digits-sans", "target": "glyphs:di
 SECOND = {**ADAPT, "stages": (), "train_transforms": ()}
 VIEWS = {"strong_transforms": (("rotation", {}), ("shift", {}))}
 
-# One row per method, for test_methods.py, test_hosts.py and test_plan.py: config file -> settings beside SMALL; all
-# randomness on. `falls` names the scalar that training brings down, "loss" by default.
+# One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
+# all randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
     "finetune": {
         **LENET,

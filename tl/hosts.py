@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import sys
 import threading
 import traceback
@@ -15,6 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from tl import lifeline
 from tl.errors import InputError
 
 # Seconds without a sign of life before a process counts as lost. The default of 100 lets the others burn their machines
@@ -22,6 +22,7 @@ from tl.errors import InputError
 HEARTBEAT = 20
 WAIT = 300  # seconds for all to come: schedulers start the pods of one job minutes apart
 LEAVE = 10  # seconds to wait for the others at the end of a process that may have failed alone
+SAY = 2  # seconds for a process to say by itself, with the cause, that another is lost
 
 # What jax, its transports and its coordinator say when another process is gone.
 _LOST = (
@@ -34,6 +35,8 @@ _LOST = (
     "nccl",
 )
 _calls = itertools.count(1)
+_leaving = threading.Event()
+_last_word = threading.RLock()  # of the threads that end this process one speaks
 
 
 def join(coordinator: str = "", processes: int | None = None, process: int | None = None, *, wait: int = WAIT) -> None:
@@ -70,16 +73,18 @@ def join(coordinator: str = "", processes: int | None = None, process: int | Non
         ) from error
     finally:
         patience.cancel()
+    try:
+        lifeline.hold(_gone)
+    except (RuntimeError, ValueError, OSError) as error:
+        said = f"warning: no lifeline to process 0 ({_first_line(error)}): a process that is lost is noticed later."
+        print(said, file=sys.stderr)
 
 
 def check_port(coordinator: str) -> None:
     """Raises InputError where process 0 cannot listen: the runtime may crash there instead of saying so."""
     port = int(coordinator.rpartition(":")[2])
-    both = socket.has_dualstack_ipv6()
     try:
-        socket.create_server(
-            ("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
-        ).close()
+        lifeline.listen(port).close()
     except OSError as error:
         raise InputError(
             f"cannot join the other processes at {coordinator} ({error.strerror}): give another free port."
@@ -167,11 +172,9 @@ def fail(error: Exception) -> NoReturn:
     """
     if not jax.distributed.is_initialized():
         raise error
+    _last_word.acquire()
     if lost(error):
-        said = (
-            f"another process was lost ({_first_line(error)}): run the same command again to go on from the checkpoint"
-        )
-        _end(1, f"error: {said}.")
+        _end_without(_first_line(error))
     traceback.print_exception(error)
     _end(1, f"error: process {jax.process_index()} failed, and with it the others.")
 
@@ -187,13 +190,29 @@ def lost(error: BaseException | None) -> bool:
 
 def leave(code: int) -> NoReturn:
     """End this process with `code`, together with the others where they come, else without them."""
+    _leaving.set()
     if jax.distributed.is_initialized():
         together = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         together.start()
         together.join(LEAVE)
         if together.is_alive():
+            if code == 0:
+                lifeline.part()
             _end(code)
     sys.exit(code)
+
+
+def _gone(process: int) -> None:
+    """Another process is gone: unless this one is about to leave, or to say so with the cause, it ends here.
+
+    Whoever loses process 0 speaks at once, since the runtime is about to abort it.
+    """
+    if not _leaving.wait(SAY if process else 0):
+        _end_without(f"process {process} closed its connection")
+
+
+def _end_without(cause: str) -> NoReturn:
+    _end(1, f"error: another process was lost ({cause}): run the same command again to go on from the checkpoint.")
 
 
 def _first_line(error: BaseException) -> str:
@@ -201,6 +220,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _end(code: int, said: str = "") -> NoReturn:
+    _last_word.acquire()
     if said:
         print(said, file=sys.stderr)
     sys.stdout.flush()

@@ -23,7 +23,7 @@ from tl.config import Config
 from tl.errors import InputError
 from tl.models import ops
 from tl.optim import Optimizer
-from tl.step import State, create, make_step
+from tl.step import State, create
 
 # libtpu looks for a machine of its own and refuses a second process, unless told that there is no chip to share.
 ENVIRONMENT = {
@@ -119,15 +119,7 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
     try:
         batch = abstract_batch(config, mesh)
         state, optimizer = abstract_state(experiment, batch)
-        step = make_step(
-            train.binder(experiment, train.statistics_policy(optimizer, config.frozen_stats)),
-            experiment.method,
-            optimizer,
-            steps=experiment.steps,
-            seed=config.seed,
-            accumulate=config.accumulate,
-            average=averages.rate(config, experiment.eval_every),
-        )
+        step = train.step_of(experiment, optimizer, train.statistics_policy(optimizer, config.frozen_stats))
         return compiled(step, state).lower(state, batch), experiment
     finally:
         ops.TARGET.reset(token)

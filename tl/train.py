@@ -197,18 +197,18 @@ def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable
     return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
 
 
+def step_of(experiment: Experiment, optimizer: optim.Optimizer, own_stats: Callable[[str], bool]) -> Callable[..., Any]:
+    """The step that the config asks for, for the caller to jit."""
+    config = experiment.config
+    settings: dict[str, Any] = {"steps": experiment.steps, "seed": config.seed, "accumulate": config.accumulate}
+    settings["average"] = averages.rate(config, experiment.eval_every)
+    return make_step(binder(experiment, own_stats), experiment.method, optimizer, **settings)
+
+
 def advancing(work: Run, begin: int) -> Advance:
     """How this run's steps are taken, from step `begin` on."""
     experiment, config, feeds = work.experiment, work.experiment.config, work.feeds
-    step = make_step(
-        binder(experiment, work.own_stats),
-        experiment.method,
-        work.optimizer,
-        steps=experiment.steps,
-        seed=config.seed,
-        accumulate=config.accumulate,
-        average=averages.rate(config, experiment.eval_every),
-    )
+    step = step_of(experiment, work.optimizer, work.own_stats)
     if feeds.rows:
         orders = {
             stream: endless(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from tl.evaluators.collect import Collected
 from tl.metrics import softmax
@@ -72,6 +71,8 @@ def importance(source: np.ndarray, target: np.ndarray, at: np.ndarray, most: flo
 
     A logistic regression tells (N, D) source from (M, D) target features (Bickel et al. 2007; You et al. 2019, eq. 6).
     """
+    from sklearn.linear_model import LogisticRegression  # slow to import, and only runs with a target come here
+
     rows = np.concatenate([source, target]).astype(np.float64)
     centre, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-6
     model = LogisticRegression(C=0.01, max_iter=200)
@@ -96,6 +97,8 @@ def proxy_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> flo
 
     0 where it cannot tell the domains apart, 2 where it always can (Ben-David et al. 2007).
     """
+    from sklearn.linear_model import LogisticRegression
+
     n = min(len(source), len(target))
     rng = np.random.default_rng(seed)
     rows = np.concatenate([x[rng.permutation(len(x))[:n]] for x in (source, target)]).astype(np.float64)
