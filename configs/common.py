@@ -24,7 +24,8 @@ def get_config() -> ConfigDict:
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
     c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
-    # noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of which a batch holds equal parts
+    # features:FILE#NAME, vectors for the model `vectors` | noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of
+    # which a batch holds equal parts
     c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
     c.transductive = False  # True: target images are trained on (unlabelled) and tested on; False: its test set is new
     c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from

@@ -104,10 +104,10 @@ def test_golden(name: str) -> None:
 
 
 def test_every_family_has_a_golden_file() -> None:
-    assert {name.split(".")[0] for name in NAMES} == set(models.names())
+    assert {name.split(".")[0] for name in NAMES} == set(models.names()) - {"vectors"}  # which has no weights
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "vectors"])
 def test_parameter_counts(name: str) -> None:
     backbone = models.make(name)
     side = 28 if name == "lenet" else 32

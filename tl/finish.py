@@ -129,6 +129,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(task.classes))
+        if confusion is not None and not experiment.dataset.splits[name].width:
             examples = choose_examples(experiment, name, probabilities, labels, task.classes)
     return html.write_run(
         work.folder,
@@ -140,7 +141,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         probabilities=probabilities,
         labels=labels,
         examples=examples,
-        batch_image=first_batch(experiment),
+        batch_image=None if experiment.dataset.splits["train"].width else first_batch(experiment),
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),

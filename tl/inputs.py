@@ -36,8 +36,13 @@ def make(
 ) -> Inputs:
     """Streams for `names`, those of the method."""
     splits = {name: stream_split(name, dataset, config) for name in names}
-    chosen = {name: transforms.compose(training_transforms(config, preprocess, name)) for name in names}
-    plain = transforms.compose(transforms.evaluation(preprocess))
+    check_kind(config, dataset)
+    steps = {name: training_transforms(config, preprocess, name) for name in names}
+    usual = transforms.evaluation(preprocess)
+    if dataset.splits["train"].width:
+        steps, usual = {name: [] for name in names}, []
+    chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
+    plain = transforms.compose(usual)
     batch = config.eval_batch_size or config.batch_size
     return Inputs(
         {
@@ -55,6 +60,17 @@ def make(
             for name, split in evaluated(dataset, config.seed, config.get("reverse_validation", False)).items()
         },
     )
+
+
+def check_kind(config: Config, dataset: Dataset) -> None:
+    """Vectors and images each need a model and transforms of their own kind."""
+    width = dataset.splits["train"].width
+    if bool(width) != (config.model == "vectors"):
+        held = f"vectors of {width} numbers: set config.model='vectors'" if width else "images: choose another model"
+        raise InputError(f"config.model='{config.model}' does not go with config.data, which holds {held}.")
+    for key in ("train_transforms", "strong_transforms"):
+        if width and config[key]:
+            raise InputError(f"config.{key} changes images, but config.data holds vectors: set it to ().")
 
 
 def stream_split(name: str, dataset: Dataset, config: Config) -> Split:

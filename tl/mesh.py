@@ -40,7 +40,7 @@ def in_pieces(function: Callable[[Any], Any], batch: Mapping[str, jax.Array], me
     Inside jit. ResNet-50 runs 1.3 times as fast as over 32 images at once, and in less memory.
     """
     image = batch.get("image")
-    if image is None or mesh.size > 1 or mesh.devices.flat[0].platform != "cpu":
+    if image is None or image.ndim != 4 or mesh.size > 1 or mesh.devices.flat[0].platform != "cpu":
         return function(batch)
     n, most = image.shape[0], PIECE // (image.shape[1] * image.shape[2])
     rows = max(size for size in range(1, n + 1) if n % size == 0 and size <= max(1, most))

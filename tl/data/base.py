@@ -12,16 +12,18 @@ import numpy as np
 class Split:
     """N images and their labels.
 
-    `load(i)` gives image i as uint8 (H, W, 3) RGB and may be called from several threads; a broken file
-    raises InputError with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes,
-    float32 (N,) or (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for
-    reports. `in_memory` says that `load` only indexes an array, so that more threads would bring nothing.
+    `load(i)` gives image i as uint8 (H, W, 3) RGB, or with `width` D row i as float32 (D,), and may be called from
+    several threads; a broken file raises InputError with its name. `labels` holds one array of N rows for each
+    task: int32 (N,) for classes, float32 (N,) or (N, K) for targets and multi-label. `names` are the file names or
+    `SET/POSITION`, for reports. `in_memory` says that `load` only indexes an array, so that more threads would
+    bring nothing.
     """
 
     load: Callable[[int], np.ndarray]
     labels: Mapping[str, np.ndarray]
     names: Sequence[str]
     in_memory: bool = False
+    width: int = 0  # of the vectors that stand in place of images
 
     def __len__(self) -> int:
         return len(self.names)
@@ -35,6 +37,7 @@ class Split:
             labels={task: values[indices] for task, values in self.labels.items()},
             names=[names[int(i)] for i in indices],
             in_memory=self.in_memory,
+            width=self.width,
         )
 
 
@@ -64,6 +67,7 @@ def concatenate(first: Split, second: Split) -> Split:
         labels={task: np.concatenate([values, second.labels[task]]) for task, values in first.labels.items()},
         names=[*first.names, *second.names],
         in_memory=first.in_memory and second.in_memory,
+        width=first.width,
     )
 
 

@@ -53,6 +53,7 @@ def open_domains(
         opened.append(open_source(target, **alone, cut_test=not transductive))
         _check_apart(list(zip(names, opened, strict=True)))
     _check_classes(list(zip(names, opened, strict=True)))
+    _check_widths(list(zip(names, opened, strict=True)))
     if target:
         parts |= _target_splits(parts["train"], opened[-1], len(specs), transductive, target_labels, how.get("seed", 0))
     digest = hashlib.sha256(" ".join(part.fingerprint for part in opened).encode()).hexdigest()
@@ -102,6 +103,14 @@ def _check_apart(opened: list[tuple[str, Dataset]]) -> None:
                 f"the target '{target}' is also a source ('{name}'): its labels would train. Name different data in "
                 "config.data and config.target."
             )
+
+
+def _check_widths(opened: list[tuple[str, Dataset]]) -> None:
+    """Images with images, vectors with vectors of the same features."""
+    kinds = {name: dataset.splits["train"].width for name, dataset in opened}
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"'{name}' {f'vectors of {width}' if width else 'images'}" for name, width in kinds.items())
+        raise InputError(f"the domains hold different things ({said}): name domains with the same features.")
 
 
 def _check_classes(opened: list[tuple[str, Dataset]]) -> None:

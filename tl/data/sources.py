@@ -1,8 +1,10 @@
-"""A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `tfds:NAME`."""
+"""A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `features:FILE`,
+`tfds:NAME`."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ READERS = {
     "npz": arrays.npz,
     "folder": folders.folder,
     "tar": folders.tar,
+    "features": arrays.features,
     "tfds": tfds.tfds,
 }
 
@@ -70,9 +73,7 @@ def open_source(
         parts = {name: _without_broken(split) for name, split in parts.items()}
     stored = {name: split.labels["label"] for name, split in parts.items()}
     converted, names = labels.convert(stored, found.classes, classes, kind, source)
-    parts = {
-        name: Split(split.load, {task: converted[name]}, split.names, split.in_memory) for name, split in parts.items()
-    }
+    parts = {name: dataclasses.replace(split, labels={task: converted[name]}) for name, split in parts.items()}
     has_classes = kind in labels.CLASS_KINDS
     strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
     parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold, cut_test=cut_test)
