@@ -41,7 +41,8 @@ def run(name: str, folder: pathlib.Path) -> None:
     with train.start(build.experiment(chosen), folder / name, quiet=True) as work:
         train.run(work)
         leaves = optim.paths(meshes.gather(work.state.variables))
-        inputs = next(field for field in work.feeds.streams["train"][0] if field not in ("index", "label"))
+        rows = next(iter(work.feeds.streams.values()))[0]
+        inputs = next(field for field in rows if field not in ("index", "label"))
         if jax.process_index() == 0:
             np.savez(folder / f"{name}.npz", allow_pickle=False, **leaves)
             last = {key: value for key, value in work.log.rows()[-1].items() if key.startswith("val/")}

@@ -23,7 +23,7 @@ CASES = {1: tuple(hosts_worker.CASES), 2: tuple(hosts_worker.CASES), 4: ("finetu
 @pytest.fixture(scope="module")
 def ends(host_environment, host_data, tmp_path_factory) -> Callable[[int, str], tuple[dict, dict]]:
     """(parameters, figures) of a case on four devices over 1, 2 or 4 processes; every set of processes starts once."""
-    folders: dict[int, pathlib.Path] = {}
+    folders: dict[int, pathlib.Path | None] = {}
 
     def started(processes: int) -> pathlib.Path:
         folder = tmp_path_factory.mktemp(f"on{processes}")
@@ -58,9 +58,12 @@ def ends(host_environment, host_data, tmp_path_factory) -> Callable[[int, str], 
 
     def end(processes: int, name: str) -> tuple[dict, dict]:
         if processes not in folders:
+            folders[processes] = None
             folders[processes] = started(processes)
-        with np.load(folders[processes] / f"{name}.npz") as arrays:
-            return dict(arrays), json.loads((folders[processes] / f"{name}.json").read_text())
+        folder = folders[processes]
+        assert folder, f"{processes} processes failed: the first test that needed them says why"
+        with np.load(folder / f"{name}.npz") as arrays:
+            return dict(arrays), json.loads((folder / f"{name}.json").read_text())
 
     return end
 
