@@ -19,8 +19,16 @@ needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: no step was compiled for a TPU"
 )
 TOPOLOGY = "v5e:2x2"
-# Messages that a method's own mathematics needs beside sums over the batch: mixing takes partners from all of it.
-MIXING = {"finetune": {"all-gather", "all-to-all", "collective-permute"}, "scratch": {"all-gather", "all-to-all"}}
+# Messages that a method's own mathematics needs beside sums over the batch: mixing takes partners from all of it, and
+# kernels compare all pairs of its rows, as singular values need them all.
+MIXING = {
+    "finetune": {"all-gather", "all-to-all", "collective-permute"},
+    "scratch": {"all-gather", "all-to-all"},
+    "dan": {"all-gather", "all-to-all", "collective-permute"},
+    "jan": {"all-gather", "all-to-all", "collective-permute"},
+    "bsp": {"all-gather", "collective-permute"},
+    "mixstyle": {"all-gather"},
+}
 
 
 @functools.cache
