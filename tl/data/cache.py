@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import filelock
 import grain
 import jax
 import numpy as np
@@ -64,11 +65,19 @@ class Stored:
 def store(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Write tables of the map `map/NAME` and small fields, one after the other, as one table in `folder`.
 
-    The folder appears when it is whole: what was cut off before counts as none.
+    The folder appears when it is whole: what was cut off before counts as none. Of several processes that want the same
+    one makes it, while the others wait.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_name(folder.name + ".lock")):
+        if not folder.is_dir():
+            _write(folder, name, parts)
+
+
+def _write(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     writer = ArrayRecordWriter(str(partial / "map.array_record"), "group_size:1,uncompressed")
     small: list[dict[str, np.ndarray]] = []
     shape, dtype = (), ""
@@ -82,7 +91,6 @@ def store(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarr
     fields = {field: np.concatenate([table[field] for table in small]) for field in small[0]}
     np.savez(partial / "fields.npz", allow_pickle=False, **fields)
     (partial / "map.json").write_text(json.dumps({"name": name, "shape": shape, "dtype": dtype}))
-    shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 
 
