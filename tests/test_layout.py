@@ -38,6 +38,7 @@ FLOORS = {
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
     "tl.methods": ("tl.methods.base", "tl.alignment", "tl.losses", "tl.mixing", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
+    "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),
     "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.tasks", "tl.report.files"),
 }
