@@ -9,4 +9,7 @@ from configs import fixmatch
 def get_config(arg):
     c = fixmatch.get_config(arg)
     c.method = "adamatch"
+    c.batch_size = 24  # of four views: two of the source, two of the target
+    c.steps = 400
+    c.schedule.gamma = 10 / c.steps
     return c
