@@ -111,7 +111,7 @@ def get_config() -> ConfigDict:
     c.save_every = 1000  # steps between checkpoints, beside the best and the last
     c.log_every = 10  # steps between rows of training scalars
     c.eval_batch_size = 0  # 0: batch_size
-    c.evaluate_before = False  # evaluate test before the first step too: before/test/...
+    c.evaluate_before = False  # evaluate test, or target, before the first step too: before/test/...
     c.class_report = False  # keep the confusion matrix and the class report of every evaluation
     c.reverse_validation = False  # train back, from the target's predicted labels to the source, at the end: a score
     c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step

@@ -85,3 +85,22 @@ def test_methods_for_classes_refuse_other_tasks():
         build.find_method("dann").make(
             {"label": build.tasks.make("label", "binary", ("a", "b"))}, domains=1, target=True
         )
+
+
+@pytest.mark.parametrize("name", ["mcd", "adda"])
+def test_alternating_methods_do_without_a_bottleneck(name):
+    work = toy.Steps(toy.toy_config(f"configs/{name}.py", **{**toy.METHODS[name], "bottleneck__width": 0}), devices=1)
+    assert np.isfinite([*work.run(1)[0].values()]).all()
+
+
+def test_numbers_that_make_no_sense_are_named():
+    tasks = {"label": build.tasks.make("label", "classification", ("a", "b"))}
+    with pytest.raises(InputError, match=r"begin=0\.5 must lie in"):
+        build.find_method("pseudo_label").make(tasks, begin=0.5)
+    regression = toy.toy_config("configs/mcc.py", **{**SETTINGS, "task": "regression", "reverse_validation": True})
+    with pytest.raises(InputError, match="set task=classification|needs task=classification"):
+        build.run(regression, "not/made", quiet=True)
+
+
+def test_features_are_not_among_the_predictions(adapted):
+    assert not [field for field in np.load(adapted[0] / "predictions.npz") if field.endswith("features")]

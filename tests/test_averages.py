@@ -17,6 +17,8 @@ from tl.report.files import read_lines
         # The first of three that is the least of them; the mean of 1.0, 1.2, 1.1 and half of it more is 1.65.
         ([3.0, 2.0, 1.0, 1.2, 1.1, 1.3, 1.7, 1.6, 1.9, 1.8, 1.0], (2, 7)),  # one of a pair below the limit: it goes on
         ([3.0, 2.0, 1.0, 1.2, 1.1, 1.7, 1.9, 1.0], (2, 4)),
+        ([1.0, 1.8, 1.9, 1.9, 0.5], (0, 4)),  # a limit of 2.35
+        ([1.0, 1.0, 4.0, 4.0, 1.0], (0, 1)),  # a limit of 3, passed within the opening
         ([1.0, 1.0, 1.0, 0.9], (0, 3)),  # equals count as the least; the end of the run ends the valley
         ([3.0, 2.0, 1.0], (2, 2)),  # still falling: no valley
         ([2.0], (0, 0)),
@@ -55,6 +57,7 @@ def work_rows(folder):
     [
         ({"swad": (3, 6)}, ["(3, 6)", "(3, 6, 0.3)"]),
         ({"swad": (0, 6, 0.3)}, ["at least 1"]),
+        ({"swad": (3.5, 6, 0.3)}, ["at least 1"]),
         ({"swad": (3, 6, 0.3), "ema": 0.9}, ["config.ema=0.9", "leave one out"]),
         ({"swad": (3, 6, 0.3), "select": "val/accuracy"}, ["config.select='val/accuracy'"]),
         ({"swad": (3, 6, 0.3), "val_fraction": 0.0}, ["val_fraction"]),

@@ -156,3 +156,23 @@ def test_styles_of_glyphs_are_domains():
     assert sum(sizes) == 3000
     with pytest.raises(InputError, match="a style of sans, mono, serif"):
         domains.open_domains("glyphs:digits-gothic")
+
+
+def test_labelled_images_of_the_target_are_a_domain_of_their_own():
+    """A penalty over domains counts them; beside the target's unlabelled images they are of the target's number."""
+    settings = {**toy.METHODS["group_dro"], "target_labels": 2}
+    experiment = build.experiment(toy.toy_config("configs/group_dro.py", **settings))
+    assert experiment.method.memory(None, {}).shape == (3,)
+    assert set(experiment.streams["train"][0]["domain"].tolist()) == {0, 1, 2}
+    work = toy.Steps(toy.toy_config("configs/dg_dann.py", **{**toy.METHODS["dg_dann"], "target_labels": 2}), devices=1)
+    assert work.state.params["discriminator"]["out"]["kernel"].shape == (8, 3)
+    work = toy.Steps(toy.toy_config("configs/dann.py", **{**toy.METHODS["dann"], "target_labels": 2}), devices=1)
+    assert work.state.params["discriminator"]["out"]["kernel"].shape == (8, 2)
+
+
+def test_pieces_of_a_batch_hold_every_domain():
+    settings = {**toy.METHODS["irm"], "batch_size": 32}
+    with pytest.raises(InputError, match=r"accumulate=2 would cut batches of 2 domains .* shares no divisor with 2"):
+        build.experiment(toy.toy_config("configs/irm.py", **settings, accumulate=2))
+    with pytest.raises(InputError, match=r"config\.target_labels=-1 is too small"):
+        build.experiment(toy.toy_config("configs/mcc.py", **{**toy.METHODS["mcc"], "target_labels": -1}))

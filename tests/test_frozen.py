@@ -21,6 +21,16 @@ CASES = {
         {"spec": "configs/probe.py", "head__dropout": 0.5, "head__hidden": (6,), "ema": 0.9},
         "pooled",
     ),
+    "dropout between layers": (
+        {
+            "spec": "configs/probe.py",
+            "model": "lenet",
+            "model_args": {"widths": (4, 6), "hidden": 12},
+            "image_size": 16,
+            "resize": 16,
+        },
+        "stage1",
+    ),
     "last stage": ({"groups": (("head", {}), ("backbone/stage3", {}), (".*", None))}, "stage2"),
     "only the stem moves": ({"groups": (("backbone/stem", {}), (".*", None))}, None),
     "moving statistics": ({"spec": "configs/probe.py", "frozen_stats": "none"}, None),
@@ -47,7 +57,7 @@ def test_the_deepest_frozen_map_takes_the_place_of_images(name, tmp_path):
         assert np.array_equal(batch["label"], work.experiment.streams["train"][0]["label"])
 
 
-@pytest.mark.parametrize("name", ["probe", "flatten", "dropout and average", "last stage"])
+@pytest.mark.parametrize("name", ["probe", "flatten", "dropout and average", "dropout between layers", "last stage"])
 def test_the_same_parameters_as_without(name, tmp_path):
     """Ten steps in float64, on eight devices."""
     ends = []

@@ -120,3 +120,13 @@ def test_which_metrics_are_errors():
     assert {name for name in found if tasks.lower_is_better(f"val/{name}")} == {"loss", "ece", "mae"}
     assert tasks.lower_is_better("val/age/mae")
     assert not tasks.lower_is_better("loss/accuracy")
+
+
+def test_losses_of_each_row_are_smoothed_and_weighed_as_their_mean():
+    outputs, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), jnp.array([0, 1, 1])
+    weights = np.array([0.5, 1.5])
+    plain = tasks.make("label", "classification", ("a", "b"), label_smoothing=0.1)
+    np.testing.assert_allclose(plain.each(outputs, labels).mean(), plain.loss(outputs, labels), rtol=1e-6)
+    weighed = tasks.make("label", "classification", ("a", "b"), label_smoothing=0.1, class_weights=weights)
+    mean = weighed.each(outputs, labels).sum() / weights[np.asarray(labels)].sum()
+    np.testing.assert_allclose(mean, weighed.loss(outputs, labels), rtol=1e-6)

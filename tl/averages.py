@@ -46,7 +46,8 @@ def check(config: Config) -> None:
     found = swad(config)
     if found is None:
         return
-    if len(found) != 3 or found[0] < 1 or found[1] < 1 or found[2] < 0:
+    counts = found[:2]
+    if len(found) != 3 or not all(isinstance(n, int) and n >= 1 for n in counts) or found[2] < 0:
         raise InputError(
             f"config.swad={found} must be (converge, tolerate, rise): two numbers of evaluations, at least 1, and a "
             "share of the loss, at least 0, such as (3, 6, 0.3)."
@@ -76,7 +77,7 @@ def valley(losses: Sequence[float], converge: int, tolerate: int, rise: float) -
         if opening[0] > min(opening):
             continue
         limit = (1 + rise) * sum(opening) / converge
-        for end in range(first + converge, len(losses) - tolerate + 1):
+        for end in range(first + 1, len(losses) - tolerate + 1):
             if min(losses[end : end + tolerate]) > limit:
                 return first, end - 1
         return first, len(losses) - 1
@@ -92,9 +93,10 @@ def finish(
     steps = [0, *(row["step"] for row in found)]
     mean: dict[str, Any] = {}
     for place in range(first, last + 1):
-        share = (steps[place + 1] - steps[place]) / (steps[last + 1] - steps[first])
+        share = (steps[place + 1] - steps[place]) / (steps[place + 1] - steps[first])
         for path, leaf in readers.read(folder / FOLDER / f"{steps[place + 1]}.safetensors")[0].items():
-            mean[path] = mean.get(path, 0) + share * leaf
+            # As a running mean: what never moved stays as it was, bit for bit.
+            mean[path] = mean[path] + (share * (leaf - mean[path])).astype(leaf.dtype) if path in mean else leaf
     return mean, f"weights averaged over steps {steps[first] + 1} to {steps[last + 1]}"
 
 

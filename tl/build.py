@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pathlib
 import pkgutil
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import validators
-from tl.methods.base import FACTS, head_name
+from tl.methods.base import FACTS, Method, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
@@ -58,7 +59,7 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Sum
             print(f"{folder} is finished: this is its summary.")
         return done
     if config.get("reverse_validation", False):
-        return reverse.validated(config, folder, experiment, quiet=quiet)
+        return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
     return finish.complete(experiment(config), folder, quiet=quiet, report=report)
 
 
@@ -80,7 +81,7 @@ def experiment(
     dataset = inputs.open_data(config) if dataset is None else dataset
     task = make_task(config, dataset)
     check_select(config, task, dataset)
-    method = method_module.make({task.name: task}, **config.method_args.to_dict(), **facts(method_module, dataset))
+    method = make_method(config, method_module, task, dataset)
     modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
@@ -129,6 +130,27 @@ def facts(module: Any, dataset: Dataset) -> dict[str, Any]:
     return {name: known[name] for name in FACTS if name in inspect.signature(module.make).parameters}
 
 
+def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset) -> Method:
+    make = partial(module.make, {task.name: task}, **config.method_args.to_dict())
+    method = make(**facts(module, dataset))
+    asks = "domains" in inspect.signature(module.make).parameters
+    if asks and dataset.target and "target" not in method.streams:
+        # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
+        method = make(**{**facts(module, dataset), "domains": labelled_domains(dataset)})
+    count = labelled_domains(dataset)
+    if asks and math.gcd(config.accumulate, count) > 1:
+        raise InputError(
+            f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
+            f"them, which the method '{config.method}' compares: take a number that shares no divisor with {count}."
+        )
+    return method
+
+
+def labelled_domains(dataset: Dataset) -> int:
+    """How many domains the rows of train come from, labelled ones of the target included."""
+    return int(dataset.splits["train"].labels.get("domain", np.zeros(1, np.int32)).max()) + 1
+
+
 def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
     """An argument that `module.make` does not take is the user's mistake."""
     known = [p for p in inspect.signature(module.make).parameters if p not in ("tasks", *FACTS)]
@@ -148,6 +170,7 @@ def check_numbers(config: Config) -> None:
         "patience": 0,
         "batch_size": 1,
         "cached_views": 0,
+        "target_labels": 0,
     }
     for key, bound in least.items():
         if config[key] < bound:

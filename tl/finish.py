@@ -73,7 +73,7 @@ def complete(
 def average_valley(work: train.Run) -> None:
     """With SWAD, the state's average becomes that of the steps in the valley of val's loss."""
     settings = averages.swad(work.experiment.config)
-    if settings:
+    if settings and work.experiment.steps:
         mean, text = averages.finish(work.folder, work.log.rows(), settings)
         work.state.ema = meshes.place(optim.map_paths(lambda path, _: mean[path], work.state.ema), work.experiment.mesh)
         work.progress.message(text)
@@ -91,7 +91,12 @@ def results(summary: Mapping[str, Any]) -> str:
 
 def write_predictions(folder: pathlib.Path, collected: Mapping[str, Collected], most: int = 64 * 2**20) -> None:
     """`predictions.npz` with STREAM/index, STREAM/TASK and STREAM/outputs/TASK, if not larger than `most`."""
-    arrays = {f"{stream}/{field}": values for stream, table in collected.items() for field, values in table.items()}
+    arrays = {
+        f"{stream}/{field}": values
+        for stream, table in collected.items()
+        for field, values in table.items()
+        if field != "features"  # many times as large
+    }
     if sum(values.nbytes for values in arrays.values()) <= most:
         np.savez(folder / "predictions.npz", allow_pickle=False, **arrays)
 
@@ -118,7 +123,7 @@ def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> d
 
 
 def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:
-    """`report.html`, about the test split, or val where there is no test."""
+    """`report.html`, about the target's test images, else those of test, else val."""
     experiment = work.experiment
     task = next(iter(experiment.tasks.values()))
     name = next((n for n in ("target", "test", "val") if collected.get(n)), None)

@@ -1,5 +1,5 @@
 """What is frozen is computed once: where the first layers neither move nor see augmented images, their maps replace the
-images of training and of val."""
+images of training and of evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
 MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
-FORMAT = 1  # of what lies on disk: to be raised when a backbone computes something else than before
+FORMAT = 2  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
 class Feeds(NamedTuple):
@@ -73,7 +73,7 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
 
     Its steps then wait neither for the host nor for the bus. A CPU's step is long enough to hide both.
     """
-    if not on_accelerator() or experiment.config.train_transforms or jax.process_count() > 1:
+    if not on_accelerator() or random_views(experiment) or jax.process_count() > 1:
         return {}
     shapes = {name: rows["image"].shape[1:] for name, rows in one_batch(experiment).items()}
     passes = {name: experiment.passes[name] for name in shapes}
@@ -95,11 +95,15 @@ def storable(size: int) -> bool:
 def worth_it(experiment: Experiment) -> bool:
     """The images are the same in every epoch, and there are more of these than views: as decided when resumed, too."""
     config = experiment.config
-    random = config.train_transforms or any(name.endswith(STRONG) for name in experiment.streams)
-    if config.recompute_frozen or (random and not config.cached_views):
+    if config.recompute_frozen or (random_views(experiment) and not config.cached_views):
         return False
     shown = experiment.steps * config.batch_size * len(experiment.streams)
     return shown > max(1, config.cached_views) * sum(batches.size for batches in experiment.passes.values())
+
+
+def random_views(experiment: Experiment) -> bool:
+    """Whether the images of a stream are drawn anew each time."""
+    return bool(experiment.config.train_transforms) or any(name.endswith(STRONG) for name in experiment.streams)
 
 
 def frozen_maps(
@@ -112,9 +116,9 @@ def frozen_maps(
     layers = {path.split("/")[1] for path in moving if path.startswith("backbone/")}
     names = backbone.feature_maps
     first = min((names.index(layer) if layer in names else 0 for layer in layers), default=len(names))
-    # Dropout behind the last layer belongs to the pooled features, and is drawn anew at every step.
-    last = len(names) - 1 if getattr(backbone, "dropout", 0.0) else len(names)
-    return reversed(names[: min(first, last)])
+    # Dropout is drawn anew at every step: where there is any, it is behind the last layer unless the model says more.
+    stable = getattr(backbone, "stable_maps", names[:-1]) if getattr(backbone, "dropout", 0.0) else names
+    return reversed(names[: min(first, len(stable))])
 
 
 def one_batch(experiment: Experiment) -> dict[str, Any]:
@@ -185,7 +189,7 @@ def cached(
     size: int,
     say: Callable[[str], None],
 ) -> Feeds:
-    """One pass over the training images and over val, and streams and batches of what came out."""
+    """One pass over the training images and each set, and streams and batches of what came out."""
     began = time.perf_counter()
     config, mesh, views = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
     compute = jax.jit(
@@ -198,8 +202,8 @@ def cached(
     def features(batch: Any) -> Any:
         return compute(state.params, state.stats, batch)
 
-    def rows(batches: EvalBatches) -> dict[str, Any]:
-        folder = keys.folder(batches)
+    def rows(batches: EvalBatches, stream: str = "") -> dict[str, Any]:
+        folder = keys.folder(batches, stream)
         # Of several hosts one that found them in a cache of its own would be missing where the others gather.
         held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
         if held is not None:
@@ -209,7 +213,7 @@ def cached(
         cache.store(folder, name, (collect(features, [batch]) for batch in batches))
         return cache.stored(folder, memory=size <= MOST_BYTES) or {}
 
-    found = {stream: rows((experiment.views or experiment.passes)[stream]) for stream in experiment.streams}
+    found = {stream: rows((experiment.views or experiment.passes)[stream], stream) for stream in experiment.streams}
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
     held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
@@ -242,14 +246,20 @@ class Keys:
         # Two versions or kinds of machine round differently: what one computed is not quite what the other would.
         self._common = [FORMAT, jax.__version__, jax.default_backend(), name, config.model, config.dtype]
         self._common += [config.model_args.to_dict(), repr(experiment.preprocess["backbone"])]
-        self._common += [config.image_library, config.train_transforms, experiment.dataset.fingerprint]
+        self._common += [config.image_library, experiment.dataset.fingerprint]
+        self._views = {
+            stream: config.strong_transforms if stream.endswith(STRONG) else config.train_transforms
+            for stream in experiment.views
+        }
         self._weights = ""
         self.folders: list[pathlib.Path] = []
 
-    def folder(self, batches: EvalBatches) -> pathlib.Path:
+    def folder(self, batches: EvalBatches, stream: str) -> pathlib.Path:
+        """`stream`: whose views these are; "" for images as evaluation sees them."""
         self._weights = self._weights or tree_sha256(meshes.gather(self._leaves))
         assert batches.split is not None
-        text = json.dumps([*self._common, self._weights, cache.identity(batches.split)])
+        views = [stream, self._views[stream]] if stream in self._views else []
+        text = json.dumps([*self._common, self._weights, cache.identity(batches.split), views])
         folder = runtime.cache_folder() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
         self.folders.append(folder)
         return folder

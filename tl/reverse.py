@@ -19,10 +19,12 @@ from tl.errors import InputError
 from tl.report.files import plain, write_atomic
 
 NAME = "score/reverse"
+# The backward run's data have no val and no test: it ends with its last step.
+BACKWARD = {"select": "", "patience": 0, "swad": (), "evaluate_before": False, "reverse_validation": False}
 
 
 def validated(
-    config: Config, folder: pathlib.Path, experiment: Callable[..., train.Experiment], *, quiet: bool
+    config: Config, folder: pathlib.Path, experiment: Callable[..., train.Experiment], *, quiet: bool, report: bool
 ) -> dict[str, Any]:
     """The run, then the same one backwards in `folder/reverse`, whose accuracy is the summary's `score/reverse`.
 
@@ -34,18 +36,24 @@ def validated(
         raise InputError(
             "config.reverse_validation needs a target (config.target) and val images of the source (val_fraction)."
         )
+    if config.task != "classification":
+        raise InputError(
+            f"config.reverse_validation predicts classes: it needs task=classification, not {config.task}."
+        )
     forward = experiment(config)
     ends = folder / "forward"
-    summary = finish.finished(ends) or finish.complete(forward, ends, quiet=quiet)
+    summary = finish.finished(ends) or finish.complete(forward, ends, quiet=quiet, report=report)
     hosts.barrier("forward")
-    backward = configs.merged(config, {"select": "", "patience": 0, "reverse_validation": False})
+    backward = configs.merged(config, dict(BACKWARD))
     dataset = turned(forward.dataset, np.load(ends / "predictions.npz")["pool/outputs/label"].argmax(axis=1))
     back = finish.finished(folder / "reverse") or finish.complete(
-        experiment(backward, dataset=dataset), folder / "reverse", quiet=quiet
+        experiment(backward, dataset=dataset), folder / "reverse", quiet=quiet, report=report
     )
     summary = {**summary, NAME: back["target/accuracy"]}
     if jax.process_index() == 0:
         for name in ("weights.safetensors", "predictions.npz", "report.html", "config.json"):
+            if not (ends / name).is_file():  # no page is written without `report`
+                continue
             write_atomic(folder / name, (ends / name).read_bytes())
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     return summary

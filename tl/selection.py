@@ -25,11 +25,12 @@ def compared(rows: Sequence[Mapping[str, Any]], chosen: Mapping[str, float]) -> 
     evaluations = [row for row in rows if "target/accuracy" in row]
     found: dict[str, float] = {}
     picked = {"last": evaluations[-1]} if evaluations else {}
-    picked |= {rule: Choice(metric, evaluations).row for rule, metric in RULES.items()}
+    for rule, metric in RULES.items():
+        if any(metric in row for row in evaluations):  # where none is fit to be chosen, the run ends with the last one
+            picked[rule] = Choice(metric, evaluations).row or evaluations[-1]
     for rule, row in picked.items():
-        if row:
-            found |= {f"selected/{rule}/step": row["step"], f"selected/{rule}/target": row["target/accuracy"]}
-    oracle = max((row["target/accuracy"] for row in evaluations), default=None)
+        found |= {f"selected/{rule}/step": row["step"], f"selected/{rule}/target": row["target/accuracy"]}
+    oracle = found.get("selected/oracle/target")
     source = next((chosen[f"{name}/accuracy"] for name in ("test", "val") if f"{name}/accuracy" in chosen), None)
     named = {"target/accuracy_oracle": oracle, "source/accuracy": source}
     return found | {name: value for name, value in named.items() if value is not None}

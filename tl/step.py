@@ -84,7 +84,9 @@ def make_step(
         params, stats, opt = state.params, state.stats, state.opt
         scalars: dict[str, jax.Array] = {}
         carry: dict[str, Any] = {}
-        for index, (loss, parts) in enumerate(method.steps):
+        for index, (loss, named) in enumerate(method.steps):
+            # A network may do without these two; of any other name the optimiser asks what it means.
+            parts = named and [p for p in named if p in params or p not in ("backbone", "bottleneck")]
             objective = partial(
                 _objective,
                 bind,

@@ -13,6 +13,10 @@ from tl import losses, metrics
 from tl.errors import InputError, unknown
 
 
+def _no_rows(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    raise TypeError("only a classification has a loss of each row")
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """`loss(outputs (N, outputs), labels) -> scalar`; `metrics` and `probabilities` are its numpy side.
@@ -28,6 +32,7 @@ class Task:
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     probabilities: Callable[[np.ndarray], np.ndarray]
     outputs_of: Callable[[np.ndarray], np.ndarray] = lambda probabilities: probabilities
+    each: Callable[[jax.Array, jax.Array], jax.Array] = _no_rows  # of a classification: the (N,) losses themselves
 
 
 def make(
@@ -57,13 +62,19 @@ def make(
 
 
 def _classification(name: str, classes: tuple[str, ...], smoothing: float, weights: np.ndarray | None) -> Task:
-    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-        per_example = losses.cross_entropy(outputs, labels, smoothing)
-        return losses.weighted_mean(
-            per_example, None if weights is None else jnp.asarray(weights, outputs.dtype)[labels]
-        )
+    def weigh(outputs: jax.Array, labels: jax.Array) -> jax.Array | None:
+        return None if weights is None else jnp.asarray(weights, outputs.dtype)[labels]
 
-    return Task(name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, _log)
+    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return losses.weighted_mean(losses.cross_entropy(outputs, labels, smoothing), weigh(outputs, labels))
+
+    def each(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        own = weigh(outputs, labels)
+        return losses.cross_entropy(outputs, labels, smoothing) * (1.0 if own is None else own)
+
+    return Task(
+        name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, _log, each
+    )
 
 
 def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:

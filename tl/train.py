@@ -229,7 +229,7 @@ def run(work: Run) -> dict[str, float]:
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     advance = advancing(work, begin)
     if config.evaluate_before and begin == 0 and not work.log.rows():
-        values, _ = work.evaluate(["test"])
+        values, _ = work.evaluate([name for name in ("test", "target") if name in work.feeds.evals])
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})
     with work.progress, Interrupts() as interrupts:
         while step < total and not patience.over:

@@ -41,7 +41,11 @@ def collect(
     rows: list[Collected] = []
     pending = None
     for batch in batches:
-        small = {field: value for field, value in batch.items() if value.ndim <= 2 and not field.startswith("map/")}
+        small = {
+            field: value
+            for field, value in batch.items()
+            if value.ndim <= 2 and field != "image" and not field.startswith("map/")
+        }
         current = {**small, **predict(batch)}
         if pending is not None:  # fetched one batch late: the device computes while the host copies
             rows.append(mesh.gather(pending))

@@ -34,7 +34,7 @@ def scores(reference: Collected, val: Collected, unlabelled: Collected, task: st
         "entropy": -entropy(probabilities).mean(),
         "information": entropy(probabilities.mean(axis=0)) - entropy(probabilities).mean(),
         "neighbourhood": neighbourhood_density(probabilities),
-        "importance": -(weights * losses).mean(),
+        "importance": -(weights * losses).sum() / max(weights.sum(), 1e-12),
         "deep_embedded": -controlled_risk(weights, losses),
         "balance": balance(probabilities, reference[task]),
     }
@@ -67,7 +67,7 @@ def neighbourhood_density(probabilities: np.ndarray, temperature: float = 0.05) 
 
 
 def importance(source: np.ndarray, target: np.ndarray, at: np.ndarray, most: float = 50.0) -> np.ndarray:
-    """p_T / p_S at the features `at`, at most `most`, of mean 1: the odds that a classifier of domains gives.
+    """p_T / p_S at the features `at`, at most `most`: the odds that a classifier of domains gives.
 
     A logistic regression tells (N, D) source from (M, D) target features (Bickel et al. 2007; You et al. 2019, eq. 6).
     """
@@ -80,12 +80,14 @@ def importance(source: np.ndarray, target: np.ndarray, at: np.ndarray, most: flo
         warnings.simplefilter("ignore")  # not converged is good enough: the weights are cut off anyhow
         model.fit((rows - centre) / spread, np.repeat([0, 1], [len(source), len(target)]))
     odds = np.exp(np.clip(model.decision_function((at - centre) / spread), -20, 20)) * len(source) / len(target)
-    weights = np.minimum(odds, most)
-    return weights / max(weights.mean(), 1e-12)
+    return np.minimum(odds, most)
 
 
 def controlled_risk(weights: np.ndarray, losses: np.ndarray) -> float:
-    """Deep embedded validation: the weighted risk, the weights' mean as control variate (You et al. 2019, eq. 8)."""
+    """Deep embedded validation: the weighted risk, the weights' mean as control variate (You et al. 2019, eq. 8).
+
+    The weights must be as estimated: scaled to mean 1 they would control nothing.
+    """
     weighted = weights * losses
     spread = weights.var()
     factor = -((weighted - weighted.mean()) * (weights - weights.mean())).mean() / spread if spread > 0 else 0.0

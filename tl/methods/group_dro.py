@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl import alignment, losses
+from tl import alignment
 from tl.methods.base import Batch, Method, by_domain, the_classification
 from tl.tasks import Task
 
@@ -19,7 +19,7 @@ def make(tasks: Mapping[str, Task], *, rate: float = 0.01, domains: int) -> Meth
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         rows = batch["train"]
-        per_row = losses.cross_entropy(net.outputs(rows)[task.name], rows[task.name])
+        per_row = task.each(net.outputs(rows)[task.name], rows[task.name])
         risks = alignment.risks(per_row, by_domain(rows, domains))
         weights = memory * jnp.exp(rate * jax.lax.stop_gradient(risks)).astype(memory.dtype)
         weights = weights / weights.sum()

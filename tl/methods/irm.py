@@ -8,19 +8,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl import alignment, losses
+from tl import alignment
 from tl.methods.base import Batch, Method, by_domain, the_classification
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, weight: float = 100.0, begin: float = 0.1, domains: int) -> Method:
-    """The penalty has weight 1 up to the share `begin` of the run, `weight` from then on (DomainBed's annealing)."""
+    """Label smoothing and class weights act on the risk alone.
+
+    The penalty has weight 1 up to the share `begin` of the run, `weight` from then on (DomainBed's annealing).
+    """
     task = the_classification(tasks, "irm")
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         rows = batch["train"]
         logits, belongs = net.outputs(rows)[task.name], by_domain(rows, domains)
-        risks = alignment.risks(losses.cross_entropy(logits, rows[task.name]), belongs)
+        risks = alignment.risks(task.each(logits, rows[task.name]), belongs)
         penalties = [alignment.invariance_penalty(logits, rows[task.name], own) for own in belongs]
         penalty = jnp.stack(penalties).mean()
         now = jnp.where(progress < begin, 1.0, weight)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
+from tl.errors import InputError
 from tl.methods.base import Batch, Method, source_and_target, the_classification
 from tl.tasks import Task
 
@@ -16,6 +17,8 @@ from tl.tasks import Task
 def make(tasks: Mapping[str, Task], *, weight: float = 1.0, threshold: float = 0.9, begin: float = 0.1) -> Method:
     """`threshold` on the largest probability; the weight rises from 0 at `begin` to all at half of the run."""
     task = the_classification(tasks, "pseudo_label")
+    if not 0 <= begin < 0.5:
+        raise InputError(f"method_args.begin={begin} must lie in 0 <= begin < 0.5, as the weight is whole at half.")
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         seen = source_and_target(net, task, batch)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl import alignment, losses
+from tl import alignment
 from tl.methods.base import Batch, Method, by_domain, the_classification
 from tl.tasks import Task
 
@@ -19,7 +19,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 10.0, begin: float = 0.1,
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         rows = batch["train"]
-        per_row = losses.cross_entropy(net.outputs(rows)[task.name], rows[task.name])
+        per_row = task.each(net.outputs(rows)[task.name], rows[task.name])
         risks = alignment.risks(per_row, by_domain(rows, domains))
         spread = alignment.risk_variance(risks)
         now = jnp.where(progress < begin, 1.0, weight)

@@ -54,6 +54,11 @@ class Backbone(nn.Module):
         """Names of the maps in order."""
         return (*(f"stage{i}" for i in range(1, len(self.widths) + 1)), "fc", "pooled")
 
+    @property
+    def stable_maps(self) -> tuple[str, ...]:
+        """The maps before the first dropout."""
+        return self.feature_maps[: len(self.widths) - 1]
+
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode(), start: str = "") -> Maps:  # noqa: B008 (frozen)
         mode = mode.inside(self)
