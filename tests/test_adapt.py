@@ -98,7 +98,7 @@ def test_numbers_that_make_no_sense_are_named():
     with pytest.raises(InputError, match=r"begin=0\.5 must lie in"):
         build.find_method("pseudo_label").make(tasks, begin=0.5)
     regression = toy.toy_config("configs/mcc.py", **{**SETTINGS, "task": "regression", "reverse_validation": True})
-    with pytest.raises(InputError, match="set task=classification|needs task=classification"):
+    with pytest.raises(InputError, match="needs task=classification"):
         build.run(regression, "not/made", quiet=True)
 
 
