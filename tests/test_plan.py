@@ -70,7 +70,10 @@ def test_a_method_compiles_and_only_sums_cross_the_chips(name):
     kinds = {message["kind"] for message in found["collectives"]}
     assert "all-reduce" in kinds
     assert kinds <= {"all-reduce"} | MIXING.get(name, set())
-    assert all(message["group"] == found["chips"] == 4 for message in found["collectives"])
+    wide = [
+        message for message in found["collectives"] if message["kind"] != "collective-permute"
+    ]  # which goes in pairs
+    assert all(message["group"] == found["chips"] == 4 for message in wide)
     assert found["per_image"]["flops"] > 0
     assert found["per_image"]["hbm"] > 0
     assert found["seconds"]["step"] >= max(found["seconds"]["compute"], found["seconds"]["memory"]) > 0
@@ -159,6 +162,7 @@ ENTRY %main (a: f32[8,128]) -> f32[8,128] {
   %near = f32[8,128]{1,0:T(8,128)S(1)} fusion(%a), kind=kLoop, calls=%fused
   %loop = (s32[]{:T(128)}, f32[4]{0:T(128)}) while(%start), condition=%condition, body=%body
   %both = (f32[8,128]{1,0:T(8,128)}, bf16[6]{0:T(128)}) all-reduce(%near, %b), replica_groups=[1,8]<=[8], to_apply=%add
+  %next = f32[8]{0:T(128)S(1)} collective-permute(%row), source_target_pairs={{0,1},{1,2},{2,3},{3,0}}, channel_id=3
   %copy = (f32[8,128]{1,0:T(8,128)S(1)}, f32[8,128]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%a)
 }
 """
@@ -168,6 +172,7 @@ def test_messages_and_traffic_are_read_by_hand():
     assert roofline.collectives(HLO) == [
         roofline.Collective("all-reduce", 4096 + 12, 8, 1),
         roofline.Collective("all-reduce", 16, 2, 3),
+        roofline.Collective("collective-permute", 32, 4, 1),
     ]
     # Fusion: 4,096 read, the result is near; loop: 16 bytes written at each of 3 turns; result and half of the last.
     assert roofline.memory_traffic(HLO) == 4096 + 3 * 16 + (4096 + 12) + 4096
@@ -181,6 +186,8 @@ def test_times_by_hand():
     board = roofline.message_seconds(roofline.Collective("all-reduce", 10**6, 4, 1), v5e, (2, 2))
     assert board == pytest.approx(2 * (1e6 * 3 / 4 / (2 * 50e9) + 2e-6))
     assert roofline.message_seconds(roofline.Collective("all-reduce", 10**6, 1, 1), v5e, (2, 2)) == 0
+    shift = roofline.message_seconds(roofline.Collective("collective-permute", 10**6, 4, 1), v5e, (2, 2))
+    assert shift == pytest.approx(1e6 / 50e9 + 1e-6)
     times = roofline.seconds(197e9, 819e6, [roofline.Collective("all-gather", 10**6, 4, 3)], "v5e:2x2")
     assert times["compute"] == pytest.approx(1e-3)
     assert times["memory"] == pytest.approx(1e-3)

@@ -124,7 +124,7 @@ class Net:
         )
         rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
         self.calls += 1
-        variables = {"params": self.params.get(part, {}), "batch_stats": self.stats.get(part, {})}
+        variables = {"params": self.params[part], "batch_stats": self.stats.get(part, {})}
         if not train:
             return self.modules[part].apply(variables, *args, mode=mode, **kwargs)
         out, changed = self.modules[part].apply(
@@ -157,7 +157,6 @@ class Net:
         assert self.init_key is not None
         key = jax.random.fold_in(self.init_key, zlib.crc32(part.encode()))
         variables = self.modules[part].init({"params": key}, *args, mode=Mode(), **kwargs)
-        if variables.get("params"):
-            self.params = {**self.params, part: variables["params"]}
+        self.params = {**self.params, part: variables.get("params", {})}
         if variables.get("batch_stats"):
             self.stats = {**self.stats, part: variables["batch_stats"]}

@@ -97,8 +97,11 @@ def _group(line: str) -> int:
     """Chips that take part in one collective.
 
     Written as replica_groups=mesh['a'=4,'b'=2] {'a'} (or {'a':(1)2}, a part of an axis), [groups,chips]<=... or
-    {{0,1},...}.
+    {{0,1},...}; of a permutation as source_target_pairs={{0,1},...}.
     """
+    pairs = re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", line)
+    if pairs:
+        return len(set(re.findall(r"\d+", pairs[1])))
     named = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line)
     if named:
         lengths = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
@@ -149,8 +152,11 @@ def message_seconds(message: Collective, chip: Chip, shape: Sequence[int]) -> fl
     """Seconds of one collective on a torus of `shape`: bytes over the links of all axes, and a hop per chip passed.
 
     A ring is passed in both directions at once, so half its length; an axis whose ends are not joined takes all of
-    it, at half the rate. An all-reduce passes twice. Groups smaller than the torus are taken as its first axes.
+    it, at half the rate. An all-reduce passes twice, a permutation goes to a neighbour over one link. Groups smaller
+    than the torus are taken as its first axes.
     """
+    if message.kind == "collective-permute":
+        return message.size / chip.link + HOP if message.group > 1 else 0.0
     axes, left = [], message.group
     for length in shape:
         if left > 1 and length > 1:

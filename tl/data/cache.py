@@ -69,9 +69,11 @@ def store(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarr
     one makes it, while the others wait.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_name(folder.name + ".lock")):
+    lock = folder.with_name(folder.name + ".lock")
+    with filelock.FileLock(lock):
         if not folder.is_dir():
             _write(folder, name, parts)
+    lock.unlink(missing_ok=True)  # whoever waits for it finds the folder
 
 
 def _write(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
