@@ -129,7 +129,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _part(text: str) -> tuple[int, int]:
-    """ "2/4" -> (2, 4): the second of four processes or machines that share a table."""
+    """(2, 4) of the text 2/4: the second of four processes or machines that share a table."""
     k, _, n = text.partition("/")
     if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
         raise argparse.ArgumentTypeError(f"'{text}' is no K/N with 1 <= K <= N, such as 1/2")

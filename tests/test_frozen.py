@@ -123,6 +123,18 @@ def test_maps_are_kept_where_that_is_wanted_and_a_half_written_table_counts_as_n
     assert not list(calls[0].parent.glob("*.partial"))
 
 
+def test_strong_and_weak_views_of_one_image_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
+    settings = {**toy.ADAPT, **toy.VIEWS, "model": "resnet20_cifar", "model_args": {"width": 4, "blocks": (1, 1, 1)}}
+    settings |= {"spec": "configs/adamatch.py", "groups": (("backbone", None), (".*", {}))}
+    settings |= {"train_transforms": (("shift", {}),), "cached_views": 1, "keep_features": True, "steps": 300}
+    with toy_run("probe", tmp_path / "a", **settings) as work:
+        batch = {name: stream[0] for name, stream in work.feeds.streams.items()}
+        for name in ("train", "target"):
+            assert np.array_equal(batch[name]["index"], batch[f"{name}_strong"]["index"])
+            assert not np.array_equal(batch[name]["map/pooled"], batch[f"{name}_strong"]["map/pooled"])
+
+
 def test_views_are_drawn_once_and_take_turns(tmp_path):
     """Two random views: epochs 0 and 2 show the same maps, 0 and 1 others of the same images."""
     changes = {"train_transforms": (("shift", {"fraction": 0.4}),), "steps": 20}

@@ -98,6 +98,20 @@ def test_a_cell_that_stands_is_never_run_again(bench, capsys):
     assert bench.rows[0]["n"] == 3
 
 
+def test_parts_share_the_cells_out(bench, capsys):
+    assert bench("--cells-only", "--part", "2/2") == 0
+    second = list(bench.runs)
+    assert len(second) == 2
+    assert bench("--cells-only", "--part", "1/2") == 0
+    assert len(set(bench.runs)) == len(bench.runs) == 4
+    assert bench("--cells-only", "--part", "2/2") == 0  # its own stand, whatever the others did
+    assert len(bench.runs) == 4
+    for text in ("3/2", "0/2", "half"):
+        with pytest.raises(SystemExit):
+            bench("--part", text)
+        assert f"'{text}' is no K/N with 1 <= K <= N" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_ends_the_table(bench, capsys):
     bench.stop = 1
     assert bench() == 130

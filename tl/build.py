@@ -131,19 +131,20 @@ def facts(module: Any, dataset: Dataset) -> dict[str, Any]:
 
 
 def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset) -> Method:
-    make = partial(module.make, {task.name: task}, **config.method_args.to_dict())
-    method = make(**facts(module, dataset))
-    asks = "domains" in inspect.signature(module.make).parameters
-    if asks and dataset.target and "target" not in method.streams:
-        # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
-        method = make(**{**facts(module, dataset), "domains": labelled_domains(dataset)})
-    count = labelled_domains(dataset)
-    if asks and math.gcd(config.accumulate, count) > 1:
+    """The method, told what it asks to know; InputError where pieces of a batch would lack some of its domains."""
+    make, told, count = partial(module.make, {task.name: task}), facts(module, dataset), labelled_domains(dataset)
+    method = make(**config.method_args.to_dict(), **told)
+    if "domains" not in told:
+        return method
+    if math.gcd(config.accumulate, count) > 1:
         raise InputError(
             f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
             f"them, which the method '{config.method}' compares: take a number that shares no divisor with {count}."
         )
-    return method
+    if "target" in method.streams:
+        return method
+    # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
+    return make(**config.method_args.to_dict(), **{**told, "domains": count})
 
 
 def labelled_domains(dataset: Dataset) -> int:

@@ -125,7 +125,7 @@ def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> d
 def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:
     """`report.html`, about the target's test images, else those of test, else val."""
     experiment = work.experiment
-    task = next(iter(experiment.tasks.values()))
+    task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
     name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
     probabilities = labels = confusion = None
     examples: list[Any] = []
@@ -134,7 +134,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(task.classes))
-        if confusion is not None and not experiment.dataset.splits[name].width:
+        if confusion is not None and not vectors:
             examples = choose_examples(experiment, name, probabilities, labels, task.classes)
     return html.write_run(
         work.folder,
@@ -146,11 +146,11 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         probabilities=probabilities,
         labels=labels,
         examples=examples,
-        batch_image=None if experiment.dataset.splits["train"].width else first_batch(experiment),
+        batch_image=None if vectors else first_batch(experiment),
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict=f"python scripts/predict.py --workdir {work.folder} FILES",
+        predict="" if vectors else f"python scripts/predict.py --workdir {work.folder} FILES",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         points=both_domains(collected["reference"], collected["target"], task.name)

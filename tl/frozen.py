@@ -240,7 +240,7 @@ class Keys:
     def __init__(self, experiment: Experiment, state: State, name: str) -> None:
         names = experiment.modules["backbone"].feature_maps
         layers = set(names[: names.index(name) + 1])
-        variables = paths({"params": state.params.get("backbone", {}), "stats": state.stats.get("backbone", {})})
+        variables = paths({"params": state.params["backbone"], "stats": state.stats.get("backbone", {})})
         config = experiment.config
         self._leaves = {path: leaf for path, leaf in variables.items() if path.split("/")[1] in layers}
         # Two versions or kinds of machine round differently: what one computed is not quite what the other would.

@@ -25,7 +25,7 @@ def get_config(full: bool) -> dict:
         "title": "Office-Caltech-10, one domain left out",
         "metrics": METRICS,
         "columns": COLUMNS,
-        "seconds_per_cell": 20,
+        "seconds_per_cell": 40,
         "seeds": [0, 1, 2],
         "cells": [
             {
