@@ -122,7 +122,8 @@ def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) ->
     if strides == 1 and window == (3, 3) and x.shape[-1] >= 16:
         return plain(x, kernel)  # few channels: XLA's own gradient is as fast
     taps = partial(gradients.by_taps, window=window, strides=strides, pads=pads)
-    return gradients.bilinear(plain, None, taps)(x, kernel)
+    back = partial(gradients.by_rows, shape=x.shape, pads=pads) if strides == 1 and window[0] > 3 else None
+    return gradients.bilinear(plain, back, taps)(x, kernel)
 
 
 def colour_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
