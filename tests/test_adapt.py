@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import toy
 
-from tl import build
+from tl import build, inputs, predictor
 from tl.errors import InputError
 from tl.evaluators import validators
 from tl.report.files import read_lines
@@ -104,3 +105,14 @@ def test_numbers_that_make_no_sense_are_named():
 
 def test_features_are_not_among_the_predictions(adapted):
     assert not [field for field in np.load(adapted[0] / "predictions.npz") if field.endswith("features")]
+
+
+def test_predictions_are_the_methods_own(tmp_path):
+    """Those of maximum classifier discrepancy are the mean of two heads, in evaluation as in prediction."""
+    config = toy.toy_config("configs/mcd.py", **toy.METHODS["mcd"] | {"steps": 2, "train_transforms": ()})
+    build.run(config, tmp_path, quiet=True, report=False)
+    loaded = predictor.load(tmp_path)
+    got = loaded.outputs(inputs.open_data(config).splits["test"])
+    np.testing.assert_allclose(got, np.load(tmp_path / "predictions.npz")["test/outputs/label"], rtol=1e-5, atol=1e-5)
+    one_head = dataclasses.replace(loaded, predict=lambda net, rows, memory: net.outputs(rows))
+    assert np.abs(one_head.outputs(inputs.open_data(config).splits["test"]) - got).max() > 1e-3

@@ -31,14 +31,16 @@ def kernel_mean_difference(
     given = list(scales) * (len(layers) if len(scales) == 1 else 1)
     product = jnp.ones(())
     for (source, target), factors in zip(layers, given, strict=True):
-        rows = jnp.concatenate([source, target])
+        # In turn, not one behind the other: on a mesh that would move rows between the devices that hold them.
+        rows = jnp.stack([source, target], axis=1).reshape(-1, source.shape[1])
         squared = squared_distances(rows, rows)
         bandwidth = jax.lax.stop_gradient(squared.mean())
         product = product * sum(jnp.exp(-squared / (2 * factor * bandwidth)) for factor in factors)
     n = layers[0][0].shape[0]
-    sign = np.where(np.arange(2 * n) < n, 1.0, -1.0)
+    draw, domain = np.divmod(np.arange(2 * n), 2)
+    sign = 1.0 - 2.0 * domain
     # The pairs of row i of the source with row i of the target are left out as well, as of one draw.
-    different = ~(np.eye(2 * n, dtype=bool) | np.eye(2 * n, k=n, dtype=bool) | np.eye(2 * n, k=-n, dtype=bool))
+    different = draw[:, None] != draw[None, :]
     weights = np.outer(sign, sign) * different / (n * (n - 1))
     return jnp.sum(jnp.asarray(weights, product.dtype) * product)
 

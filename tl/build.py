@@ -124,15 +124,16 @@ def find_method(name: str) -> Any:
     return importlib.import_module(f"tl.methods.{name}")
 
 
-def facts(module: Any, dataset: Dataset) -> dict[str, Any]:
-    """What the method asks to know of the data."""
-    known = {"domains": max(1, len(dataset.domains)), "target": bool(dataset.target)}
+def facts(module: Any, *, domains: int, target: bool) -> dict[str, Any]:
+    """Of these facts of the data those that the method asks to know."""
+    known = {"domains": max(1, domains), "target": target}
     return {name: known[name] for name in FACTS if name in inspect.signature(module.make).parameters}
 
 
 def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset) -> Method:
     """The method, told what it asks to know; InputError where pieces of a batch would lack some of its domains."""
-    make, told, count = partial(module.make, {task.name: task}), facts(module, dataset), labelled_domains(dataset)
+    told = facts(module, domains=len(dataset.domains), target=bool(dataset.target))
+    make, count = partial(module.make, {task.name: task}), labelled_domains(dataset)
     method = make(**config.method_args.to_dict(), **told)
     if "domains" not in told:
         return method

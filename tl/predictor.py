@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,7 @@ class Predictor:
     task: tasks.Task
     preprocess: Preprocess
     net: Net
+    predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
 
     def outputs(self, split: Split, batch_size: int = 32) -> np.ndarray:
         """(N, outputs) of the images of `split`, in order."""
@@ -41,7 +42,7 @@ class Predictor:
         @jax.jit
         def run(params: Any, stats: Any, image: jax.Array) -> jax.Array:
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            return meshes.in_pieces(net.logits, {"image": image}, mesh)
+            return meshes.in_pieces(lambda rows: self.predict(net, rows, ())[self.task.name], {"image": image}, mesh)
 
         table = collect(lambda batch: {"outputs": run(self.net.params, self.net.stats, batch["image"])}, batches)
         return table["outputs"]
@@ -71,7 +72,9 @@ def load(workdir: pathlib.Path | str) -> Predictor:
             f"'{workdir}/weights.safetensors' names neither classes nor preprocessing: write it again by a run."
         )
     task = tasks.make("label", config.task, loaded.classes)
-    modules = build.make_modules(config, task)
+    method = build.find_method(config.method)
+    told = build.facts(method, domains=len(config.data.split("+")), target=bool(config.get("target", "")))
+    made = method.make({task.name: task}, **config.method_args.to_dict(), **told)
     nested: dict[str, Any] = {"params": {}, "stats": {}}
     for path, leaf in loaded.flat.items():
         *names, last = path.split("/")
@@ -79,9 +82,11 @@ def load(workdir: pathlib.Path | str) -> Predictor:
         for name in names:
             node = node.setdefault(name, {})
         node[last] = leaf
+    parts = {name: part.make() for name, part in made.parts.items() if name in nested["params"]}
+    modules = build.make_modules(config, task) | parts
     net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
     assert head_name(net.tasks, task.name) in nested["params"]
-    return Predictor(task, loaded.preprocess, net)
+    return Predictor(task, loaded.preprocess, net, made.predict)
 
 
 def last_stage(config: Config) -> Config:
