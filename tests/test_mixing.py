@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tl import mixing
+from tl.errors import InputError
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8))
 
@@ -106,3 +107,13 @@ def test_styles_are_mixed_and_content_stays():
     assert (new_mean <= mean.max(0) + 1e-4).all()
     assert not np.allclose(new_mean, mean)
     assert np.array_equal(mixing.styles(jax.random.key(1), x, alpha=0.5, probability=0.0), x)
+
+
+def test_vectors_have_no_pixels_to_mix():
+    vectors, key = jnp.ones((4, 7)), jax.random.key(0)
+    with pytest.raises(
+        InputError, match="cutmix wants images or maps of pixels, not vectors of 7 numbers: leave it out"
+    ):
+        mixing.cutmix(key, vectors, 1.0)
+    with pytest.raises(InputError, match="mixing styles wants images"):
+        mixing.styles(key, vectors, 0.1, 0.5)

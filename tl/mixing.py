@@ -7,6 +7,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from tl.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Mixed:
@@ -28,6 +30,7 @@ def cutmix(key: jax.Array, image: jax.Array, alpha: float, dtype: jnp.dtype | st
 
     The share returned is the area that is really left: the rectangle is cut at the border.
     """
+    needs_pixels("cutmix", image)
     share, partner, image = _draw(key, image, alpha, dtype)
     height, width = image.shape[1:3]
     centre = jax.random.uniform(jax.random.fold_in(key, 2), (2,), image.dtype)
@@ -44,6 +47,7 @@ def styles(key: jax.Array, x: jax.Array, alpha: float, probability: float, epsil
     No gradient enters the statistics; with 1 - `probability` the maps stay as they are (Zhou et al. 2021,
     arXiv:2104.02008, eq. 4 to 6 and algorithm 1).
     """
+    needs_pixels("mixing styles", x)
     mean = jax.lax.stop_gradient(x.mean((1, 2), keepdims=True))
     deviation = jax.lax.stop_gradient(jnp.sqrt(x.var((1, 2), keepdims=True) + epsilon))
     n = x.shape[0]
@@ -53,6 +57,12 @@ def styles(key: jax.Array, x: jax.Array, alpha: float, probability: float, epsil
     mixed_deviation = shares * deviation + (1 - shares) * deviation[partner]
     mixed = (x - mean) / deviation * mixed_deviation + mixed_mean
     return jnp.where(jax.random.uniform(jax.random.fold_in(key, 2)) < probability, mixed, x)
+
+
+def needs_pixels(what: str, x: jax.Array) -> None:
+    """InputError unless `x` is (N, H, W, C)."""
+    if x.ndim != 4:
+        raise InputError(f"{what} wants images or maps of pixels, not vectors of {x.shape[-1]} numbers: leave it out.")
 
 
 def _draw(
