@@ -1,6 +1,9 @@
 """AdaMatch, FixMatch for two domains (Berthelot et al. 2022); everything else as in fixmatch.py.
 
 python main.py --config configs/adamatch.py
+
+In configs/tables/embedded_digits.py, 3 seeds on 2 cores, chosen without target labels:
+.770 +- .042 on handwriting (oracle .770), 157 to 169 s (commit 12c0d97).
 """
 
 from configs import fixmatch

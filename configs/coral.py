@@ -1,4 +1,6 @@
-"""Adaptation by matching means and covariances (Sun and Saenko 2016); everything else as in source_only.py.
+"""CORAL in the form of Gulrajani and Lopez-Paz 2021, which matches means too; everything else as in source_only.py.
+
+`--config.method_args.means=False` is Sun and Saenko's own (2016, eq. 1), which of few features is very small.
 
 python main.py --config configs/coral.py
 """

@@ -4,6 +4,9 @@
 
 By default from digits in printed fonts to handwritten ones, both embedded. Of other data: `--config.data=...` and
 `--config.target=...`; the files beside this one change the method alone.
+
+In configs/tables/embedded_digits.py, 3 seeds on 2 cores, chosen without target labels:
+.591 +- .016 on handwriting (oracle .610), 95 to 199 s (commit 0871bc7).
 """
 
 from configs import common

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.data import folders, images
+from tl.data import arrays, folders, images
 from tl.data.tfds import INFO, file_format
 from tl.errors import InputError
 
@@ -131,25 +131,27 @@ def mnistm(digits: pathlib.Path, photos: pathlib.Path, out: pathlib.Path, seed: 
     in both.
     """
     _refuse_existing(out)
-    for path in (digits, photos):
-        if not path.is_file():
-            raise InputError(f"no such file: '{path}'.")
+    if not photos.is_file():
+        raise InputError(f"no such file: '{photos}'.")
+    mnist = arrays.npz(str(digits), "label").splits
+    if missing := [f"x_{name}" for name in ("train", "test") if name not in mnist]:
+        raise InputError(f"'{digits}' lacks the array {missing[0]}: give the .npz of MNIST, with both of its sets.")
+    out.parent.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(photos)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pictures))
     cut = max(1, len(pictures) // 10)
     held = {"train": order[cut:], "test": order[:cut]}
     made: dict[str, np.ndarray] = {}
-    with np.load(digits, allow_pickle=False) as arrays:
-        for split, own in held.items():
-            ink, labels = arrays[f"x_{split}"].astype(np.int16), arrays[f"y_{split}"]
-            blends = np.empty((*ink.shape, 3), np.uint8)
-            for i, digit in enumerate(ink):
-                picture = pictures[rng.choice(own)]
-                top, left = (rng.integers(0, n - m + 1) for n, m in zip(picture.shape, digit.shape, strict=False))
-                patch = picture[top : top + digit.shape[0], left : left + digit.shape[1]].astype(np.int16)
-                blends[i] = np.abs(patch - digit[:, :, None])
-            made |= {f"x_{split}": blends, f"y_{split}": labels}
+    for name, own in held.items():
+        split = mnist[name]
+        blends = np.empty((len(split), *split.load(0).shape), np.uint8)
+        for i in range(len(split)):
+            digit, picture = split.load(i).astype(np.int16), pictures[rng.choice(own)]
+            top, left = (rng.integers(0, n - m + 1) for n, m in zip(picture.shape[:2], digit.shape[:2], strict=True))
+            patch = picture[top : top + digit.shape[0], left : left + digit.shape[1]].astype(np.int16)
+            blends[i] = np.abs(patch - digit)
+        made |= {f"x_{name}": blends, f"y_{name}": split.labels["label"]}
     partial = out.with_suffix(".partial.npz")
     np.savez_compressed(partial, allow_pickle=False, **made)
     partial.rename(out)
@@ -158,6 +160,8 @@ def mnistm(digits: pathlib.Path, photos: pathlib.Path, out: pathlib.Path, seed: 
 
 def _pictures(path: pathlib.Path) -> list[np.ndarray]:
     """All pictures in a tar file, by name."""
+    if not tarfile.is_tarfile(path):
+        raise InputError(f"'{path}' is no tar file: --photos takes an archive of photographs.")
     with tarfile.open(path) as archive:
         members = sorted((m for m in archive.getmembers() if m.isfile()), key=lambda m: m.name)
         wanted = [m for m in members if m.name.lower().endswith(images.EXTENSIONS)]

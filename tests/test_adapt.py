@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 import toy
 
 from tl import build, inputs, predictor
+from tl import mesh as meshes
 from tl.errors import InputError
 from tl.evaluators import validators
 from tl.report.files import read_lines
@@ -116,3 +118,24 @@ def test_predictions_are_the_methods_own(tmp_path):
     np.testing.assert_allclose(got, np.load(tmp_path / "predictions.npz")["test/outputs/label"], rtol=1e-5, atol=1e-5)
     one_head = dataclasses.replace(loaded, predict=lambda net, rows, memory: net.outputs(rows))
     assert np.abs(one_head.outputs(inputs.open_data(config).splits["test"]) - got).max() > 1e-3
+
+
+def test_what_cannot_be_compared_is_refused():
+    one = {**toy.GENERALISE, "data": "glyphs:digits-sans"}
+    for name in ("irm", "vrex", "group_dro", "dg_coral", "dg_dann"):
+        with pytest.raises(InputError, match="compares labelled domains, and there is one: name several"):
+            build.experiment(toy.toy_config(f"configs/{name}.py", **one))
+    few = {**toy.GENERALISE, "data": "digits+glyphs:digits-sans+glyphs:digits-mono", "batch_size": 5}
+    with pytest.raises(InputError, match="fewer than two images, of which 'irm' takes statistics: make it at least 6"):
+        build.experiment(toy.toy_config("configs/irm.py", **few), mesh=meshes.make_mesh(jax.devices()[:1]))
+    for value in (64, "high"):
+        with pytest.raises(
+            InputError, match=r"config.method_args.hidden=.* is of the wrong kind: it must be tuple\[int"
+        ):
+            build.experiment(toy.toy_config("configs/mcd.py", **toy.ADAPT, method_args={"hidden": value}))
+    with pytest.raises(InputError, match=r"config.method_args.weight='high' is of the wrong kind: it must be float"):
+        build.experiment(toy.toy_config("configs/mcc.py", **toy.ADAPT, method_args={"weight": "high"}))
+    with pytest.raises(InputError, match="reads past the bottleneck"):
+        build.experiment(toy.toy_config("configs/mcc.py", **toy.ADAPT, head__pool="flatten"))
+    with pytest.raises(InputError, match="Leave one of the two out"):
+        build.run(toy.toy_config("configs/adda.py", reverse_validation=True), "not/made", quiet=True)

@@ -99,10 +99,35 @@ def test_different_classes_are_named(tmp_path):
 
 def test_a_target_that_is_a_source_is_refused(tmp_path):
     one, two = folder(tmp_path, "one"), folder(tmp_path, "two")
-    with pytest.raises(InputError, match=r"the target .* is also a source .*: its labels would train"):
+    with pytest.raises(
+        InputError, match=r"the target .* is also a source, or shares images with it .*: its labels would train"
+    ):
         domains.open_domains(f"{two}+{one}", one)
     with pytest.raises(InputError, match="its labels would train"):
         domains.open_domains("digits", "digits")
+    for part in ("glyphs:digits-serif", "glyphs:digits"):
+        with pytest.raises(InputError, match="shares images with it"):
+            domains.open_domains("glyphs:digits", part)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("folder:D", "folder:D/train", True),
+        ("folder:D/a", "folder:D/ab", False),
+        ("folder:./D", "folder:D", True),
+        ("tar:F.tar", "tar:F.tar#a", True),
+        ("tar:F.tar#b", "tar:F.tar#a", False),
+        ("tar:F.tar#b", "tar:G.tar#b", False),
+        ("features:F.npz#a", "features:F.npz#b", False),
+        ("glyphs", "glyphs:digits-sans", True),
+        ("glyphs:digits-mono", "glyphs:digits-sans", False),
+        ("glyphs:digits", "digits", False),
+        ("tfds:mnist@D", "tfds:svhn@D", False),
+    ],
+)
+def test_a_collection_and_a_part_of_it_share_images(one, other, same):
+    assert domains.overlap(one, other) == domains.overlap(other, one) == same
 
 
 def test_other_mistakes_are_one_sentence(tmp_path):

@@ -12,12 +12,13 @@ from collections.abc import Callable
 import hosts_worker
 import numpy as np
 import pytest
+import toy
 
 from scripts import launch_local
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Two processes run every case, and so every method; four, which take twice as long, the two ways of taking steps.
-CASES = {1: tuple(hosts_worker.CASES), 2: tuple(hosts_worker.CASES), 4: ("finetune", "features")}
+# Two processes run every case; four, which take twice as long, the two ways of taking steps, and only if all is asked.
+CASES = {1: tuple(hosts_worker.CASES), 2: tuple(hosts_worker.CASES), 4: ("finetune", "features") if toy.ALL else ()}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tl.checkpoint import Checkpoints
 def test_a_method(name, tmp_path):
     """In float64, on eight devices: 20 steps, the last 16 of them again from a checkpoint; the first 10 on one.
 
-    The very first gives the scalars that are kept in tests/golden/steps.json.
+    The first and the tenth give the scalars that are kept in tests/golden/steps.json: some terms begin at nothing.
     """
     with jax.enable_x64(True):
         work, one = toy.steps_of(name), toy.steps_of(name, devices=1)
@@ -36,12 +36,13 @@ def test_a_method(name, tmp_path):
         kept.close()
         toy.same_leaves(end, work.host())
 
-        first = one.run(10)[0]
+        taken = one.run(10)
         toy.same_leaves(one.host(), tenth, 1e-9)
-    if toy.GOLDEN_STEPS["freetype"] == features.version("freetype2"):  # which draws the targets' images
-        assert first == pytest.approx(toy.GOLDEN_STEPS["steps"][name], rel=1e-6)
-
     assert not falls or np.mean(losses[-4:]) < np.mean(losses[:4])
     for path, before in optim.paths(start.params).items():
         after = optim.paths(end.params)[path]
         assert (before.tobytes() == after.tobytes()) != work.optimizer.moves(path), path
+    if toy.GOLDEN_STEPS["freetype"] != features.version("freetype2"):
+        pytest.skip("all but the golden steps: this freetype draws the targets' images otherwise")
+    for step, golden in zip((taken[0], taken[-1]), toy.GOLDEN_STEPS["steps"][name], strict=True):
+        assert step == pytest.approx(golden, rel=1e-6)

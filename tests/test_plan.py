@@ -27,6 +27,7 @@ MIXING = {
     "dan": {"all-gather", "all-to-all", "collective-permute"},
     "jan": {"all-gather", "all-to-all", "collective-permute"},
     "bsp": {"all-gather", "collective-permute"},
+    "dg_mixup": {"all-gather", "all-to-all", "collective-permute"},
     "mixstyle": {"all-gather"},
 }
 

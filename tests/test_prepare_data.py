@@ -184,3 +184,7 @@ def test_mnistm_is_the_difference_of_digit_and_patch(main, tmp_path):
         assert np.unique(test).tolist() == [180 - shade]  # the other photograph
         assert a["y_test"].tolist() == [0, 1, 2]
     assert main([*command, str(tmp_path / "a.npz")]) == 2
+    assert main([*command, str(tmp_path / "new" / "folder" / "a.npz")]) == 0
+    assert main(["mnistm", *command[1:3], str(tmp_path / "0.png"), "--out", str(tmp_path / "c.npz")]) == 2
+    np.savez(tmp_path / "half.npz", allow_pickle=False, x_train=digits["x_train"], y_train=np.arange(6))
+    assert main(["mnistm", str(tmp_path / "half.npz"), *command[2:], str(tmp_path / "c.npz")]) == 2

@@ -26,6 +26,7 @@ from tl.methods.base import FACTS, Method, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
+KINDS = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}  # of arguments
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -112,6 +113,10 @@ def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     )
     narrow = config.get("bottleneck", {"width": 0})
     between = {"bottleneck": Bottleneck(dtype=config.dtype, **narrow.to_dict())} if narrow["width"] else {}
+    if between and config.head.get("pool") == "flatten":
+        raise InputError(
+            "config.head.pool='flatten' reads past the bottleneck: set bottleneck.width=0 or another pool."
+        )
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
     return {"backbone": backbone, **between, head_name([task.name], task.name): head}
 
@@ -137,6 +142,16 @@ def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset)
     method = make(**config.method_args.to_dict(), **told)
     if "domains" not in told:
         return method
+    streams = count + ("target" in method.streams)
+    if streams < 2:
+        raise InputError(
+            f"the method '{config.method}' compares labelled domains, and there is one: name several, config.data=A+B."
+        )
+    if config.batch_size // config.accumulate < 2 * count:
+        raise InputError(
+            f"config.batch_size={config.batch_size} leaves one of {count} domains with fewer than two images, of which "
+            f"'{config.method}' takes statistics: make it at least {2 * count * config.accumulate}."
+        )
     if math.gcd(config.accumulate, count) > 1:
         raise InputError(
             f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
@@ -156,9 +171,13 @@ def labelled_domains(dataset: Dataset) -> int:
 def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
     """An argument that `module.make` does not take is the user's mistake."""
     known = [p for p in inspect.signature(module.make).parameters if p not in ("tasks", *FACTS)]
-    for name in arguments:
+    for name, value in arguments.items():
         if name not in known:
             raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
+        kind = str(inspect.signature(module.make).parameters[name].annotation)
+        allowed = KINDS.get(kind.split("[")[0], object)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
+            raise InputError(f"config.method_args.{name}={value!r} is of the wrong kind: it must be {kind}.")
 
 
 def check_numbers(config: Config) -> None:

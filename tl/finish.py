@@ -37,8 +37,8 @@ def complete(
         timing = train.run(work)
         trained_steps = int(work.state.step)
         chosen = Choice(experiment.config.select, work.log.rows()).row
-        if chosen and work.checkpoints.best is not None:
-            work.state = work.checkpoints.restore(work.state, work.checkpoints.best)
+        if chosen and chosen["step"] in work.checkpoints.steps:
+            work.state = work.checkpoints.restore(work.state, chosen["step"])
         elif experiment.config.select:
             work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
         average_valley(work)
@@ -89,16 +89,15 @@ def results(summary: Mapping[str, Any]) -> str:
     return "\n".join(f"{stream}: {', '.join(figures)}" for stream, figures in lines.items())
 
 
-def write_predictions(folder: pathlib.Path, collected: Mapping[str, Collected], most: int = 64 * 2**20) -> None:
-    """`predictions.npz` with STREAM/index, STREAM/TASK and STREAM/outputs/TASK, if not larger than `most`."""
+def write_predictions(folder: pathlib.Path, collected: Mapping[str, Collected]) -> None:
+    """`predictions.npz` with STREAM/index, STREAM/TASK and STREAM/outputs/TASK."""
     arrays = {
         f"{stream}/{field}": values
         for stream, table in collected.items()
         for field, values in table.items()
         if field != "features"  # many times as large
     }
-    if sum(values.nbytes for values in arrays.values()) <= most:
-        np.savez(folder / "predictions.npz", allow_pickle=False, **arrays)
+    np.savez(folder / "predictions.npz", allow_pickle=False, **arrays)
 
 
 def before(work: train.Run) -> dict[str, float]:

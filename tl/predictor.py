@@ -64,6 +64,8 @@ def load(workdir: pathlib.Path | str) -> Predictor:
     if not held.is_file():
         raise InputError(f"'{workdir}' is no run: it has no config.json; give the --workdir of a finished run.")
     config = last_stage(configs.from_json(held.read_text()))
+    if config.model == "vectors":
+        raise InputError(f"'{workdir}' has learnt from vectors, and there are no images of these to predict.")
     images.use(config.get("image_library", ""))  # an older run's config has no such key
     loaded = weights.load(f"run:{workdir}", config.model, config.model_args.to_dict())
     assert loaded is not None

@@ -127,6 +127,11 @@ def headline(summary: Summary) -> str:
 
 def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
     """The same loop again from the last stage's selected weights; finished stages are skipped when the run goes on."""
+    if config.get("reverse_validation", False):
+        raise InputError(
+            "config.reverse_validation turns one run around, and this one has stages: the way back would start from "
+            "what the source's labels taught. Leave one of the two out."
+        )
     began = time.perf_counter()
     base = configs.merged(config, {"stages": ()})
     stages = []

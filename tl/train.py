@@ -247,7 +247,6 @@ def run(work: Run) -> dict[str, float]:
                 # While the newest step runs the one before is read; at an evaluation or a save all must be known good.
                 record(work, pending, keep=0 if evaluates or saves else 1, clock=clock)
             clock.tick(scalars, step + 1 - first)
-            score = None
             if evaluates:
                 values, tables = work.evaluate([name for name in experiment.evals if name not in AT_THE_END])
                 work.log.row(step, values)
@@ -257,9 +256,9 @@ def run(work: Run) -> dict[str, float]:
                 if config.class_report and jax.process_index() == 0:
                     class_report.write(work.folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
-                score = patience.see(values)
-            if saves or score is not None or patience.over:
-                work.checkpoints.save(step, work.state, score)
+                patience.see({**values, "step": step})
+            if saves or step in patience.choice.steps or patience.over:
+                work.checkpoints.save(step, work.state, keep=patience.choice.steps)
             if evaluates or saves:
                 clock.resume()
             if stop:

@@ -22,35 +22,55 @@ class Choice:
     """The best evaluation by one metric, found by going through the rows of metrics.jsonl once.
 
     Metrics `score/...`, which judge the target without its labels, pass a row by that has collapsed: by its
-    `score/balance`, or by `val/accuracy` beside the best one up to it.
+    `score/balance`, or by `val/accuracy` beside the best one of all rows.
     """
 
     def __init__(self, metric: str, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self.metric, self.row = metric, {}
-        self.source = self.best = -math.inf
+        self.metric, self.source = metric, -math.inf
+        self.open: list[Mapping[str, Any]] = []  # the rows that may still turn out to be the best, in order
         for row in rows:
             self.see(row)
 
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The best so far, of equals the first one; {} for none."""
+        return max(self.open, key=self._score, default={})
+
+    @property
+    def steps(self) -> set[int]:
+        """Of the rows that may still be chosen: their weights must be kept."""
+        return {row["step"] for row in self.open}
+
     def see(self, row: Mapping[str, Any]) -> bool:
-        """Whether `row` is the best so far; of equals the first one is."""
+        """Whether `row` is the best so far."""
         if self.metric not in row:
             return False
-        guarded = self.metric.startswith("score/")
-        if guarded:
-            self.source = max(self.source, _number(row["val/accuracy"]))
-            if self.row and not self._sound(self.row):
-                self.row, self.best = {}, -math.inf
-            if not self._sound(row):
-                return False
-        score = _number(row[self.metric], -1 if lower_is_better(self.metric) else 1)
-        if score <= self.best:
-            return False
-        self.row, self.best = row, score
-        return True
+        self.source = max(self.source, self._of_source(row))
+        rows = [r for r in (*self.open, row) if self._score(r) > -math.inf and self._sound(r)]
+        # A better source raises what is asked of all, so a lower score may win later by a better source of its own.
+        self.open = [
+            r
+            for i, r in enumerate(rows)
+            if not any(self._beats(other, r, first=j < i) for j, other in enumerate(rows) if j != i)
+        ]
+        return self.row is row
+
+    def _beats(self, one: Mapping[str, Any], other: Mapping[str, Any], *, first: bool) -> bool:
+        """Whether `other` can never be chosen beside `one`."""
+        more, safer = (of(one) - of(other) for of in (self._score, self._of_source))
+        return more >= 0 and safer >= 0 and (first or more > 0)
+
+    def _score(self, row: Mapping[str, Any]) -> float:
+        return _number(row[self.metric], -1 if lower_is_better(self.metric) else 1)
+
+    def _of_source(self, row: Mapping[str, Any]) -> float:
+        """What the guard looks at; without a guard the same for all."""
+        return max(0.0, _number(row["val/accuracy"])) if self.metric.startswith("score/") else 0.0
 
     def _sound(self, row: Mapping[str, Any]) -> bool:
-        enough = _number(row["val/accuracy"]) >= LEAST_SOURCE * self.source
-        return enough and _number(row["score/balance"]) >= LEAST_BALANCE
+        if not self.metric.startswith("score/"):
+            return True
+        return self._of_source(row) >= LEAST_SOURCE * self.source and _number(row["score/balance"]) >= LEAST_BALANCE
 
 
 def _number(value: Any, sign: int = 1) -> float:
@@ -62,26 +82,17 @@ class Patience:
     """Which evaluation is the best, from the rows of metrics.jsonl alone, and whether it is time to stop."""
 
     def __init__(self, metric: str, patience: int, rows: list[dict[str, Any]]) -> None:
-        self.choice, self.patience = Choice(metric), patience
-        self.since = self.found = 0
+        self.choice, self.patience, self.since = Choice(metric), patience, 0
         for row in rows:
             self.see(row)
-        self.improved = False
 
     @property
     def over(self) -> bool:
         return bool(self.patience) and self.since >= self.patience
 
-    def see(self, values: Mapping[str, Any]) -> float | None:
-        """A number that is higher for every better evaluation; None where this one is not the best so far."""
-        if self.choice.metric not in values:
-            self.improved = False
-            return None
-        self.improved = self.choice.see(values)
-        self.since = 0 if self.improved else self.since + 1
-        self.found += self.improved
-        # Not the metric: a choice may fall back to a lower one, when the best turns out to have collapsed.
-        return float(self.found) if self.improved else None
+    def see(self, row: Mapping[str, Any]) -> None:
+        if self.choice.metric in row:
+            self.since = 0 if self.choice.see(row) else self.since + 1
 
 
 class Clock:

@@ -13,7 +13,7 @@ METHODS = {
     "DAN": ("dan", {}),
     "CORAL": ("coral", {}),
     "DANN": ("dann", {}),
-    "CDAN": ("cdan", {}),
+    "CDAN+E": ("cdan_e", {}),
     "MCC": ("mcc", {}),
     "MDD": ("mdd", {}),
     "AdaMatch": ("adamatch", DROPOUT),

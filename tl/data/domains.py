@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def open_domains(
     if target:
         alone = how | {"val_fraction": 0.0, "per_class": 0, "fold": None}
         opened.append(open_source(target, **alone, cut_test=not transductive))
-        _check_apart(list(zip(names, opened, strict=True)))
+        _check_apart([*specs, target], opened)
     _check_classes(list(zip(names, opened, strict=True)))
     _check_widths(list(zip(names, opened, strict=True)))
     if target:
@@ -94,14 +95,33 @@ def short_names(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(short if len(set(short)) == len(short) else specs)
 
 
-def _check_apart(opened: list[tuple[str, Dataset]]) -> None:
+def overlap(one: str, other: str) -> bool:
+    """Whether two specs name a collection and a part of it: a folder and one inside, `tar:F` and `tar:F#D`."""
+    parts = [_place(spec) for spec in (one, other)]
+    least = min(map(len, parts))
+    return parts[0][:least] == parts[1][:least]
+
+
+def _place(spec: str) -> tuple[str, ...]:
+    """Where the images of a spec lie, from the outside in."""
+    reader, _, rest = os.path.expandvars(spec).partition(":")
+    if reader == "glyphs":  # all characters, the digits among them, and these in one style
+        return (reader, *(part for part in rest.split("-") if part))
+    if reader not in ("folder", "tar", "npz", "features"):
+        return (reader, rest)
+    path, _, inside = rest.partition("#")
+    whole = pathlib.Path(path).expanduser().resolve()
+    # A file's reader does not matter, and neither does whether a folder stands before the # or behind it.
+    return (*whole.parts, *(part for part in pathlib.PurePath(inside).parts if part != "."))
+
+
+def _check_apart(specs: Sequence[str], opened: Sequence[Dataset]) -> None:
     """The target's labels must not come in as a source's."""
-    *sources, (target, last) = opened
-    for name, dataset in sources:
-        if dataset.fingerprint == last.fingerprint:
+    for spec, dataset in zip(specs[:-1], opened, strict=False):
+        if dataset.fingerprint == opened[-1].fingerprint or overlap(spec, specs[-1]):
             raise InputError(
-                f"the target '{target}' is also a source ('{name}'): its labels would train. Name different data in "
-                "config.data and config.target."
+                f"the target '{specs[-1]}' is also a source, or shares images with it ('{spec}'): its labels would "
+                "train. Name different data in config.data and config.target."
             )
 
 

@@ -100,9 +100,12 @@ def join(*batches: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return {field: interleave(*(batch[field] for batch in batches)) for field in shared}
 
 
-def aligned_streams(domains: int, target: bool) -> tuple[str, ...]:
-    """What a method reads that brings domains together: the labelled ones, and the target unless several are enough."""
-    return ("train", "target") if target or domains == 1 else ("train",)
+def aligned_streams(domains: int, target: bool, adapt: bool) -> tuple[str, ...]:
+    """What a method reads that brings domains together: the labelled ones and, to `adapt` to it, the target.
+
+    Without `adapt` it generalises: nothing of the target is seen.
+    """
+    return ("train", "target") if adapt and (target or domains == 1) else ("train",)
 
 
 def domain_of(batch: Batch, domains: int, streams: Sequence[str]) -> jax.Array:

@@ -29,7 +29,7 @@ def make(
     """
     task = the_classification(tasks, "coral")
     distance = alignment.mean_and_covariance_difference if means else alignment.coral
-    streams = aligned_streams(domains, target and adapt)
+    streams = aligned_streams(domains, target, adapt)
     pairs = list(itertools.combinations(range(domains + len(streams) - 1), 2))
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -34,7 +34,7 @@ def make(
     penalisation (Chen et al. 2019, BSP, eq. 6), on the largest singular value of each domain's features.
     """
     task = the_classification(tasks, "dann")
-    streams = aligned_streams(domains, target and adapt)
+    streams = aligned_streams(domains, target, adapt)
     count = domains + len(streams) - 1
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -30,8 +30,7 @@ def make(
             if name not in maps:
                 return x
             met.append(name)
-            # One partner and one decision for all maps, as in the paper.
-            return mixing.styles(key, x, alpha, probability)
+            return mixing.styles(jax.random.fold_in(key, len(met)), x, alpha, probability)  # each map by itself
 
         logits = net.outputs(rows, change=change)[task.name]
         if missing := [name for name in maps if name not in met]:

@@ -13,7 +13,7 @@ from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, features: float = 1 / 3, rows: float = 1 / 3) -> Method:
-    """`features`: the share that is muted of those of an image, by their gradient times value for the true class;
+    """`features`: the share that is muted of those of an image, by their gradient for the true class (eq. 1 and 2);
     `rows`: the share of the images of a batch that this is done to, those that it hurts most.
     """
     task = the_classification(tasks, "rsc")
@@ -27,7 +27,7 @@ def make(tasks: Mapping[str, Task], *, features: float = 1 / 3, rows: float = 1 
             return jnp.take_along_axis(logits, labels[:, None], axis=1).sum()
 
         seen_now = jax.lax.stop_gradient(seen)
-        use = jax.lax.stop_gradient(jax.grad(evidence)(seen_now) * seen_now)
+        use = jax.lax.stop_gradient(jax.grad(evidence)(seen_now))
         kept = use < jnp.quantile(use, 1 - features, axis=1, keepdims=True)
         muted = seen_now * kept
 

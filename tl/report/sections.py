@@ -84,9 +84,9 @@ def domain_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Se
 
 
 def leading(metrics: Sequence[str]) -> list[str]:
-    """The metrics that rank a set: on test, else on val, else all; that of `main_metric` comes first."""
-    for prefix in ("test/", "val/"):
-        chosen = [metric for metric in metrics if metric.startswith(prefix)]
+    """The metrics that rank a set: on the target, else on test, on val or all; that of `main_metric` comes first."""
+    for prefix in ("target/", "test/", "val/"):
+        chosen = [metric for metric in metrics if metric.startswith((prefix, "source/"))]
         if chosen:
             first = main_metric(dict.fromkeys(chosen), (prefix,))
             return [first, *(metric for metric in chosen if metric != first)]
@@ -104,7 +104,7 @@ def run_curves(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     keys = list(dict.fromkeys(key for row in rows for key in row if key != "step"))
     rates = [key for key in keys if key.rpartition("/")[2] in ("lr", "learning_rate") or "/lr/" in f"/{key}/"]
     losses = [key for key in keys if key.rpartition("/")[2] == "loss"]
-    rest = [key for key in keys if key.startswith(("val/", "test/")) and key not in losses]
+    rest = [key for key in keys if key.startswith(("val/", "test/", "target/")) and key not in losses]
     series = {key: [points] for key in keys if len((points := _points(rows, key))[0])}
     # Scores between 0 and 1 share an axis; errors and counts each have a scale of their own.
     scores = [key for key in rest if key in series and _unit(series[key][0][1])]
@@ -123,7 +123,8 @@ def _unit(values: np.ndarray) -> bool:
 def set_curves(curves: Mapping[str, Sequence[Any]]) -> list[Any]:
     runs = {name: ([rows] if isinstance(rows[0], Mapping) else rows) for name, rows in curves.items() if rows}
     keys = dict.fromkeys(key for several in runs.values() for rows in several for row in rows for key in row)
-    wanted = [key for key in (main_metric(keys, ("val/",)), main_metric(keys, ("test/",)), "train/loss") if key in keys]
+    sets = [main_metric(keys, (prefix,)) for prefix in ("target/", "val/", "test/")]
+    wanted = [key for key in (*sets, "train/loss") if key in keys]
     figures = []
     for key in wanted:
         series = {name: [_points(rows, key) for rows in several] for name, several in runs.items()}
