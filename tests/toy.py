@@ -86,7 +86,7 @@ METHODS = {
     "afn": {**ADAPT, "falls": "loss_source"},
     "mcc": {**ADAPT, "target_labels": 2},
     "minimum_entropy": ADAPT,
-    "pseudo_label": {**ADAPT, "method_args": {"threshold": 0.15}, "falls": "loss_source"},
+    "pseudo_label": {**ADAPT, "method_args": {"threshold": 0.3}, "falls": "loss_source"},
     "fixmatch": {**ADAPT, **VIEWS, "method_args": {"threshold": 0.2}, "falls": "loss_source"},
     "adamatch": {**ADAPT, **VIEWS, "falls": "loss_source"},
     "irm": {**GENERALISE, "method_args": {"weight": 2.0}, "falls": "risk"},

@@ -80,7 +80,7 @@ def make_step(
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
-        progress = state.step / max(1, steps)
+        progress = state.step.astype(jnp.result_type(float)) / max(1, steps)  # float64 where all is
         params, stats, opt = state.params, state.stats, state.opt
         scalars: dict[str, jax.Array] = {}
         carry: dict[str, Any] = {}
