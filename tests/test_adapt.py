@@ -126,7 +126,9 @@ def test_what_cannot_be_compared_is_refused():
         with pytest.raises(InputError, match="compares labelled domains, and there is one: name several"):
             build.experiment(toy.toy_config(f"configs/{name}.py", **one))
     few = {**toy.GENERALISE, "data": "digits+glyphs:digits-sans+glyphs:digits-mono", "batch_size": 5}
-    with pytest.raises(InputError, match="fewer than two images, of which 'irm' takes statistics: make it at least 6"):
+    with pytest.raises(
+        InputError, match="fewer than two images a step, too few for 'irm' to compare: make it at least 6"
+    ):
         build.experiment(toy.toy_config("configs/irm.py", **few), mesh=meshes.make_mesh(jax.devices()[:1]))
     for value in (64, "high"):
         with pytest.raises(

@@ -71,9 +71,8 @@ def test_a_method_compiles_and_only_sums_cross_the_chips(name):
     kinds = {message["kind"] for message in found["collectives"]}
     assert "all-reduce" in kinds
     assert kinds <= {"all-reduce"} | MIXING.get(name, set())
-    wide = [
-        message for message in found["collectives"] if message["kind"] != "collective-permute"
-    ]  # which goes in pairs
+    # All chips take part in every message but in permutations, which go in pairs.
+    wide = [message for message in found["collectives"] if message["kind"] != "collective-permute"]
     assert all(message["group"] == found["chips"] == 4 for message in wide)
     assert found["per_image"]["flops"] > 0
     assert found["per_image"]["hbm"] > 0

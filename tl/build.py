@@ -26,7 +26,8 @@ from tl.methods.base import FACTS, Method, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
-KINDS = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}  # of arguments
+# How an argument of a method is annotated -> what may be given for it.
+GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -129,28 +130,27 @@ def find_method(name: str) -> Any:
     return importlib.import_module(f"tl.methods.{name}")
 
 
-def facts(module: Any, *, domains: int, target: bool) -> dict[str, Any]:
-    """Of these facts of the data those that the method asks to know."""
-    known = {"domains": max(1, domains), "target": target}
-    return {name: known[name] for name in FACTS if name in inspect.signature(module.make).parameters}
+def told(config: Config, module: Any, task: tasks.Task, *, domains: int, target: bool) -> Method:
+    """The method with its arguments, and with those of FACTS that it asks for."""
+    facts = {"domains": max(1, domains), "target": target}
+    asked = {name: facts[name] for name in FACTS if name in inspect.signature(module.make).parameters}
+    return module.make({task.name: task}, **config.method_args.to_dict(), **asked)
 
 
 def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset) -> Method:
-    """The method, told what it asks to know; InputError where pieces of a batch would lack some of its domains."""
-    told = facts(module, domains=len(dataset.domains), target=bool(dataset.target))
-    make, count = partial(module.make, {task.name: task}), labelled_domains(dataset)
-    method = make(**config.method_args.to_dict(), **told)
-    if "domains" not in told:
+    """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
+    make = partial(told, config, module, task, target=bool(dataset.target))
+    method, count = make(domains=len(dataset.domains)), labelled_domains(dataset)
+    if "domains" not in inspect.signature(module.make).parameters:
         return method
-    streams = count + ("target" in method.streams)
-    if streams < 2:
+    if count + ("target" in method.streams) < 2:
         raise InputError(
             f"the method '{config.method}' compares labelled domains, and there is one: name several, config.data=A+B."
         )
     if config.batch_size // config.accumulate < 2 * count:
         raise InputError(
-            f"config.batch_size={config.batch_size} leaves one of {count} domains with fewer than two images, of which "
-            f"'{config.method}' takes statistics: make it at least {2 * count * config.accumulate}."
+            f"config.batch_size={config.batch_size} leaves a domain of {count} with fewer than two images a step, too "
+            f"few for '{config.method}' to compare: make it at least {2 * count * config.accumulate}."
         )
     if math.gcd(config.accumulate, count) > 1:
         raise InputError(
@@ -160,7 +160,7 @@ def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset)
     if "target" in method.streams:
         return method
     # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
-    return make(**config.method_args.to_dict(), **{**told, "domains": count})
+    return make(domains=count)
 
 
 def labelled_domains(dataset: Dataset) -> int:
@@ -175,7 +175,7 @@ def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
         if name not in known:
             raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
         kind = str(inspect.signature(module.make).parameters[name].annotation)
-        allowed = KINDS.get(kind.split("[")[0], object)
+        allowed = GIVEN.get(kind.split("[")[0], object)
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
             raise InputError(f"config.method_args.{name}={value!r} is of the wrong kind: it must be {kind}.")
 

@@ -20,7 +20,7 @@ class Wanted:
         self.steps: set[int] = set()
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        latest = max((held.step for held in checkpoints), default=0)
+        latest = max(held.step for held in checkpoints)
         return [held.step in self.steps or held.step == latest for held in checkpoints]
 
 

@@ -62,16 +62,17 @@ def devices(topology: str) -> list[Any]:
 
 
 def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
-    """{stream: {field: shape}} of the global batch on `mesh`, after one row of each stream, which is all that is read.
+    """{stream: {field: shape}} of the global batch on `mesh`, after a few rows of each stream; no more is read.
 
     Every stream's rows are multiples of batch_size, so a batch of any size costs nothing.
     """
-    alone = {"batch_size": 1, "eval_batch_size": 1, "accumulate": 1, "norm_groups": 0, "mesh": {"model": 0}}
+    few = 2 * (len(config.data.split("+")) + 1)  # the fewest that a method takes which compares domains
+    alone = {"batch_size": few, "eval_batch_size": 1, "accumulate": 1, "norm_groups": 0, "mesh": {"model": 0}}
     host = build.experiment(configs.merged(config, alone), meshes.make_mesh(jax.devices()[:1]))
     place = meshes.batch_sharding(mesh)
 
     def widen(x: Any) -> jax.ShapeDtypeStruct:
-        shape = (np.shape(x)[0] * config.batch_size, *np.shape(x)[1:])
+        shape = (np.shape(x)[0] * config.batch_size // few, *np.shape(x)[1:])
         return jax.ShapeDtypeStruct(shape, np.asarray(x).dtype, sharding=place)
 
     return {name: jax.tree.map(widen, stream[0]) for name, stream in host.streams.items()}

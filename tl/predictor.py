@@ -74,9 +74,8 @@ def load(workdir: pathlib.Path | str) -> Predictor:
             f"'{workdir}/weights.safetensors' names neither classes nor preprocessing: write it again by a run."
         )
     task = tasks.make("label", config.task, loaded.classes)
-    method = build.find_method(config.method)
-    told = build.facts(method, domains=len(config.data.split("+")), target=bool(config.get("target", "")))
-    made = method.make({task.name: task}, **config.method_args.to_dict(), **told)
+    domains, target = len(config.data.split("+")), bool(config.get("target", ""))
+    method = build.told(config, build.find_method(config.method), task, domains=domains, target=target)
     nested: dict[str, Any] = {"params": {}, "stats": {}}
     for path, leaf in loaded.flat.items():
         *names, last = path.split("/")
@@ -84,11 +83,11 @@ def load(workdir: pathlib.Path | str) -> Predictor:
         for name in names:
             node = node.setdefault(name, {})
         node[last] = leaf
-    parts = {name: part.make() for name, part in made.parts.items() if name in nested["params"]}
+    parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
     modules = build.make_modules(config, task) | parts
     net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
     assert head_name(net.tasks, task.name) in nested["params"]
-    return Predictor(task, loaded.preprocess, net, made.predict)
+    return Predictor(task, loaded.preprocess, net, method.predict)
 
 
 def last_stage(config: Config) -> Config:

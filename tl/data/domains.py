@@ -111,7 +111,6 @@ def _place(spec: str) -> tuple[str, ...]:
         return (reader, rest)
     path, _, inside = rest.partition("#")
     whole = pathlib.Path(path).expanduser().resolve()
-    # A file's reader does not matter, and neither does whether a folder stands before the # or behind it.
     return (*whole.parts, *(part for part in pathlib.PurePath(inside).parts if part != "."))
 
 

@@ -84,7 +84,7 @@ def domain_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Se
 
 
 def leading(metrics: Sequence[str]) -> list[str]:
-    """The metrics that rank a set: on the target, else on test, on val or all; that of `main_metric` comes first."""
+    """The metrics that rank a set: on target and source, else on test, on val or all; `main_metric`'s comes first."""
     for prefix in ("target/", "test/", "val/"):
         chosen = [metric for metric in metrics if metric.startswith((prefix, "source/"))]
         if chosen:
