@@ -61,6 +61,12 @@ def get_config() -> ConfigDict:
         "dropout": 0.0,
     }
 
+    c.lora = {
+        "rank": 0,  # of the thin matrices learnt beside kernels, see tl/lora.py; 0: none
+        "alpha": 0.0,  # their product counts alpha / rank; 0: twice
+        "layers": "",  # regex from the start of a layer's name; "": the whole backbone
+    }
+
     # How it is trained.
     c.method = "finetune"  # a file of tl/methods
     c.method_args = {}  # its keyword arguments

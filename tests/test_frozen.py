@@ -193,3 +193,17 @@ def test_rows_of_the_endless_order():
     places = order.endless(5, 1, "train")
     assert places.rows(3, 13).tolist() == [places[i] for i in range(3, 13)]
     assert order.endless(5, 1, shuffle=False).rows(3, 7).tolist() == [3, 4, 0, 1]
+
+
+def test_the_images_of_one_source_serve_every_target():
+    """Kept maps belong to the images they are of, whatever lies beside them in a run."""
+
+    def folder(source: str, target: str):
+        settings = {**toy.ADAPT, "data": source, "target": target, "groups": (("backbone", None), (".*", {}))}
+        experiment = build.experiment(toy.toy_config("configs/source_only.py", **settings, train_transforms=()))
+        state, _ = train.init(experiment)
+        return frozen.Keys(experiment, state, "pooled").folder(experiment.passes["train"], "train")
+
+    one = folder("glyphs:digits-sans", "glyphs:digits-serif")
+    assert folder("glyphs:digits-sans", "glyphs:digits-mono") == one
+    assert folder("glyphs:digits-mono", "glyphs:digits-serif") != one

@@ -17,26 +17,30 @@ SOURCES = [
     *sorted((ROOT / "configs").rglob("*.py")),
 ]
 
+MATHS = ("tl.losses", "tl.alignment", "tl.mixing", "tl.regularisers")
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
+    "tl.regularisers": (),
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),
+    "tl.ranking": (),
     "tl.mesh": (),
     "tl.lifeline": (),
     "tl.hosts": ("tl.lifeline",),
     "tl.preprocess": (),
     "tl.config": (),
     "tl.optim": (),
+    "tl.lora": ("tl.config", "tl.optim"),
     "tl.checkpoint": (),
     "tl.report": ("tl.report",),
     "tl.tasks": ("tl.losses", "tl.metrics"),
     "tl.data": ("tl.data", "tl.mesh", "tl.preprocess"),
     "tl.models": ("tl.models", "tl.preprocess"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
-    "tl.methods": ("tl.methods.base", "tl.alignment", "tl.losses", "tl.mixing", "tl.tasks", "tl.models"),
+    "tl.methods": ("tl.methods.base", *MATHS, "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),

@@ -70,3 +70,11 @@ def test_soft_labels_and_the_mean_prediction():
     np.testing.assert_allclose(half, (np.log(4) + np.log(4 / 3)) / 2, rtol=1e-6)
     p = 0.625  # the mean of 3/4 and 1/2
     np.testing.assert_allclose(losses.mean_entropy(logits), -p * np.log(p) - (1 - p) * np.log(1 - p), rtol=1e-6)
+
+
+def test_distillation_is_the_divergence_of_softened_softmaxes():
+    # At T = 2 the logits (0, 2 ln 3) give (1, 3) / 4, and (0, 0) give (1, 1) / 2:
+    # sum of 1/4 ln(1/2) + 3/4 ln(3/2) = 3/4 ln 3 - ln 2, times 4.
+    loss = losses.distillation(jnp.zeros((1, 2)), jnp.array([[0.0, 2 * LN3]]), temperature=2.0)
+    assert_allclose(loss, [4 * (0.75 * LN3 - LN2)], rtol=1e-6)
+    assert_allclose(losses.distillation(jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])), [0], atol=1e-6)

@@ -24,9 +24,10 @@ TOPOLOGY = "v5e:2x2"
 MIXING = {
     "finetune": {"all-gather", "all-to-all", "collective-permute"},
     "scratch": {"all-gather", "all-to-all"},
-    "dan": {"all-gather", "all-to-all", "collective-permute"},
-    "jan": {"all-gather", "all-to-all", "collective-permute"},
+    "dan": {"all-gather"},
+    "jan": {"all-gather"},
     "bsp": {"all-gather", "collective-permute"},
+    "bss": {"all-gather", "collective-permute"},
     "dg_mixup": {"all-gather", "all-to-all", "collective-permute"},
     "mixstyle": {"all-gather"},
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -45,6 +45,11 @@ ADAPT = {
 GENERALISE = {**ADAPT, "data": "digits+glyphs:digits-sans", "target": "glyphs:digits-serif"}
 SECOND = {**ADAPT, "stages": (), "train_transforms": ()}
 VIEWS = {"strong_transforms": (("rotation", {}), ("shift", {}))}
+
+PLAIN = {"schedule__name": "constant", "model_args": {"width": 4, "blocks": (1,)}}
+
+# A LeNet of seven classes, for methods that go on from the classifier of their weights.
+OLD = f"file:{pathlib.Path(__file__).parent / 'golden' / 'lenet_of_7.safetensors'}"
 
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
 # all randomness on. `falls` names the scalar that training brings down, "loss" by default.
@@ -97,6 +102,14 @@ METHODS = {
     "rsc": GENERALISE,
     "swad": {**GENERALISE, "swad": (2, 2, 0.5), "steps": 20},
     "dg_coral": {**GENERALISE, "falls": "loss_source"},
+    "l2_sp": {**PLAIN, **LENET, "optim__name": "adam", "falls": "loss_task"},
+    "bss": {**PLAIN, "batch_size": 8, "method_args": {"count": 2}, "falls": "loss_task"},
+    "delta": {**PLAIN, "stages": (), "method": "delta", "falls": "loss_task"},
+    "lwf": {**PLAIN, **LENET, "weights": OLD, "falls": "loss_task"},
+    "co_tuning": {**PLAIN, **LENET, "weights": OLD},
+    "stochnorm": PLAIN,
+    "bitfit": PLAIN,
+    "lora": {**PLAIN, "lora__rank": 2},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 
@@ -124,7 +137,7 @@ class Steps:
 
     def __init__(self, chosen: Any, devices: int = 8) -> None:
         self.mesh = meshes.make_mesh(jax.devices()[:devices], chosen.mesh)
-        self.experiment = dataclasses.replace(build.experiment(chosen), mesh=self.mesh)
+        self.experiment = build.experiment(chosen, self.mesh)
         self.state, self.optimizer = train.init(self.experiment)
         bind = train.binder(self.experiment, train.statistics_policy(self.optimizer, chosen.frozen_stats))
         self.function = make_step(
@@ -177,13 +190,14 @@ def leaves_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return load_file(folder / "weights.safetensors")
 
 
-def write_golden_steps() -> None:
-    """The scalars of every method's first and tenth step, anew: run `python tests/toy.py` when one shall change."""
+def write_golden_steps(names: list[str]) -> None:
+    """The first and tenth step's scalars, anew: `python tests/toy.py` when they shall change, or `... NAME NAME`."""
     with jax.enable_x64(True):
-        found = {name: steps_of(name, devices=1).run(10)[::9] for name in METHODS}
-    content = {"freetype": features.version("freetype2"), "steps": found}
+        found = {name: steps_of(name, devices=1).run(10)[::9] for name in names}
+    steps = GOLDEN_STEPS["steps"] | found
+    content = {"freetype": features.version("freetype2"), "steps": {name: steps[name] for name in METHODS}}
     GOLDEN.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    write_golden_steps()
+    write_golden_steps(sys.argv[1:] or list(METHODS))

@@ -15,14 +15,14 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import averages, finish, hosts, inputs, models, reverse, runs, tasks, train, weights, workdir
+from tl import averages, finish, hosts, inputs, lora, models, reverse, runs, tasks, train, weights, workdir
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import validators
-from tl.methods.base import FACTS, Method, head_name
+from tl.methods.base import FACTS, OLD_HEAD, Method, Part, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
@@ -83,7 +83,7 @@ def experiment(
     dataset = inputs.open_data(config) if dataset is None else dataset
     task = make_task(config, dataset)
     check_select(config, task, dataset)
-    method = make_method(config, method_module, task, dataset)
+    method = make_method(config, method_module, task, dataset, loaded)
     modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
@@ -95,7 +95,7 @@ def experiment(
         modules=modules,
         preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()}
         | {"backbone": preprocess},
-        weights=partial(fill, loaded, config.classifier),
+        weights=partial(fill, loaded, config.classifier, method.parts),
         **vars(read),
         dataset=dataset,
         mesh=mesh,
@@ -130,18 +130,35 @@ def find_method(name: str) -> Any:
     return importlib.import_module(f"tl.methods.{name}")
 
 
-def told(config: Config, module: Any, task: tasks.Task, *, domains: int, target: bool) -> Method:
+def told(
+    config: Config, module: Any, task: tasks.Task, loaded: weights.Loaded | None, *, domains: int, target: bool
+) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for."""
-    facts = {"domains": max(1, domains), "target": target}
-    asked = {name: facts[name] for name in FACTS if name in inspect.signature(module.make).parameters}
-    return module.make({task.name: task}, **config.method_args.to_dict(), **asked)
+    facts = {"domains": max(1, domains), "target": target, "source_outputs": old_classes(loaded)}
+    return module.make(
+        {task.name: task}, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)}
+    )
 
 
-def make_method(config: Config, module: Any, task: tasks.Task, dataset: Dataset) -> Method:
+def asked(module: Any) -> list[str]:
+    """Those of FACTS that a method asks to know."""
+    return [name for name in FACTS if name in inspect.signature(module.make).parameters]
+
+
+def old_classes(loaded: weights.Loaded | None) -> int:
+    """How many classes the classifier in the weights knows, 0 without one: the old one where a method kept it."""
+    flat = loaded.flat if loaded else {}
+    kernels = [flat[path] for part in (OLD_HEAD, "head") if (path := f"params/{part}/kernel") in flat]
+    return kernels[0].shape[-1] if kernels else 0
+
+
+def make_method(
+    config: Config, module: Any, task: tasks.Task, dataset: Dataset, loaded: weights.Loaded | None
+) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
-    make = partial(told, config, module, task, target=bool(dataset.target))
+    make = partial(told, config, module, task, loaded, target=bool(dataset.target))
     method, count = make(domains=len(dataset.domains)), labelled_domains(dataset)
-    if "domains" not in inspect.signature(module.make).parameters:
+    if "domains" not in asked(module):
         return method
     if count + ("target" in method.streams) < 2:
         raise InputError(
@@ -242,7 +259,9 @@ def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
     return mesh
 
 
-def fill(loaded: weights.Loaded | None, classifier: str, shapes: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+def fill(
+    loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Part], shapes: Mapping[str, Any]
+) -> Mapping[str, np.ndarray]:
     """The leaves of the network that the weights fill; none of them where there are no weights."""
     if loaded is None:
         if classifier == "keep":
@@ -250,10 +269,15 @@ def fill(loaded: weights.Loaded | None, classifier: str, shapes: Mapping[str, An
                 "config.weights is 'none', but the classifier is to be kept: name weights, e.g. weights=file:F."
             )
         return {}
-    wanted = {path: leaf.shape for path, leaf in shapes.items()}
+    wanted = {path: leaf.shape for path, leaf in shapes.items() if not lora.own(path)}
     # An earlier run's file may hold its method's own parts, which mean nothing to another method.
     parts = {path.split("/")[1] for path in wanted} | {"backbone", "head"}
     flat = {path: leaf for path, leaf in loaded.flat.items() if path.split("/")[1] in parts}
+    held = {path.split("/")[1] for path in flat}
+    for name, part in beside.items():
+        if part.weights and name not in held:
+            old, new = f"params/{part.weights}/", f"params/{name}/"
+            flat |= {new + path.removeprefix(old): leaf for path, leaf in flat.items() if path.startswith(old)}
     return weights.merge(wanted, flat, head=classifier)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, metrics, optim, selection, train, weights
+from tl import averages, lora, metrics, optim, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.evaluators import validators
@@ -19,6 +19,7 @@ from tl.evaluators.collect import Collected
 from tl.evaluators.embedding import both_domains
 from tl.report import html, images, provenance
 from tl.report.files import plain, write_atomic
+from tl.step import State
 from tl.watch import Choice
 
 
@@ -43,7 +44,9 @@ def complete(
             work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
         average_valley(work)
         values, collected = work.evaluate(experiment.evals)
+        moved = parameter_counts(work.state, work.optimizer)
         variables = meshes.gather(work.state.variables)
+        variables["params"] = lora.merged(variables["params"], experiment.config)
         summary = {
             **values,
             **timing,
@@ -52,7 +55,7 @@ def complete(
             "selected/step": int(work.state.step),
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
-            **parameter_counts(variables["params"], work.optimizer),
+            **moved,
             "seed": experiment.config.seed,
             "commit": provenance.commit(),
             **{f"version/{name}": version for name, version in provenance.versions().items()},
@@ -115,10 +118,12 @@ def about_target(work: train.Run, values: Mapping[str, float], collected: Mappin
     return found
 
 
-def parameter_counts(params: Mapping[str, Any], optimizer: optim.Optimizer) -> dict[str, int]:
-    sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(params).items()}
+def parameter_counts(state: State, optimizer: optim.Optimizer) -> dict[str, int]:
+    """How many parameters there are and how many move, and the bytes of what the optimiser keeps of them."""
+    sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(state.params).items()}
     moved = sum(size for path, size in sizes.items() if optimizer.moves(path))
-    return {"params/total": sum(sizes.values()), "params/trained": moved}
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt))
+    return {"params/total": sum(sizes.values()), "params/trained": moved, "params/optimizer_bytes": kept}
 
 
 def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:

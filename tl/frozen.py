@@ -246,7 +246,7 @@ class Keys:
         # Two versions or kinds of machine round differently: what one computed is not quite what the other would.
         self._common = [FORMAT, jax.__version__, jax.default_backend(), name, config.model, config.dtype]
         self._common += [config.model_args.to_dict(), repr(experiment.preprocess["backbone"])]
-        self._common += [config.image_library, experiment.dataset.fingerprint]
+        self._common += [config.image_library]
         self._views = {
             stream: config.strong_transforms if stream.endswith(STRONG) else config.train_transforms
             for stream in experiment.views
@@ -258,6 +258,7 @@ class Keys:
         """`stream`: whose views these are; "" for images as evaluation sees them."""
         self._weights = self._weights or tree_sha256(meshes.gather(self._leaves))
         assert batches.split is not None
+        assert batches.split.origin, "whose images are kept is not known"
         views = [stream, self._views[stream]] if stream in self._views else []
         text = json.dumps([*self._common, self._weights, cache.identity(batches.split), views])
         folder = runtime.cache_folder() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -22,6 +22,16 @@ def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
 
 
+def distillation(logits: jax.Array, teacher: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """(N, C) logits of student and teacher -> (N,) divergence of the student's softmax from the teacher's, times T^2.
+
+    Both at temperature T; T^2 keeps the gradient's size (Hinton et al. 2015, arXiv:1503.02531, section 2).
+    """
+    target = jax.nn.log_softmax(teacher / temperature)
+    said = jax.nn.log_softmax(logits / temperature)
+    return temperature**2 * jnp.sum(jnp.exp(target) * (target - said), axis=-1)
+
+
 def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """(N, K) logits and (N, K) labels in 0..1 -> (N,) binary cross-entropy, the mean over the K outputs."""
     return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)).mean(axis=-1)

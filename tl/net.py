@@ -75,8 +75,14 @@ class Net:
     def both(self, inputs: Mapping[str, jax.Array], **flags: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Features and outputs of one pass."""
         maps = self._read(inputs, **flags)
-        outputs = {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
-        return maps["pooled"], outputs
+        return maps["pooled"], self._answers(maps, **flags)
+
+    def maps_and_outputs(
+        self, inputs: Mapping[str, jax.Array], **flags: Any
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The backbone's maps, as `maps` gives them, and the outputs of all heads, of one pass."""
+        maps = self.maps(inputs, **flags)
+        return maps, self._answers(self._narrowed(maps, **flags), **flags)
 
     def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: Any) -> jax.Array:
         """(N, outputs) of the task's head, of the only task where none is named."""
@@ -95,12 +101,19 @@ class Net:
         """
         if self._seen[0] is inputs and not self.train and not flags:
             return self._seen[1]
-        maps = self.maps(inputs, **flags)
-        if "bottleneck" in self.modules:
-            maps = {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
+        maps = self._narrowed(self.maps(inputs, **flags), **flags)
         if not self.train and not flags:
             self._seen = (inputs, maps)
         return maps
+
+    def _narrowed(self, maps: dict[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
+        """The same maps, the pooled ones through the bottleneck if there is one."""
+        if "bottleneck" not in self.modules:
+            return maps
+        return {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
+
+    def _answers(self, maps: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
+        return {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
 
     def call(
         self,
@@ -109,18 +122,23 @@ class Net:
         train: bool | None = None,
         update_stats: bool | None = None,
         change: Callable[[str, jax.Array], jax.Array] | None = None,
+        running_share: float = 0.0,
         **kwargs: Any,
     ) -> Any:
         """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views).
 
-        `change(name, map)` gives what goes on in place of a map of the backbone.
+        `change(name, map)` gives what goes on in place of a map of the backbone. `running_share`: see `layers.Mode`.
         """
         train = self.train if train is None else train
         update = self.update_stats if update_stats is None else update_stats
         if part not in self.params and self.init_key is not None:
             self._create(part, *args, **kwargs)
         mode = Mode(
-            train=train, own_stats=partial(self._owns, part, train), norm_groups=self.norm_groups, change=change
+            train=train,
+            own_stats=partial(self._owns, part, train),
+            norm_groups=self.norm_groups,
+            running_share=running_share,
+            change=change,
         )
         rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
         self.calls += 1

@@ -23,7 +23,7 @@ from tl.config import Config
 from tl.errors import InputError
 from tl.models import ops
 from tl.optim import Optimizer
-from tl.step import State, create
+from tl.step import State
 
 # libtpu looks for a machine of its own and refuses a second process, unless told that there is no chip to share.
 ENVIRONMENT = {
@@ -85,7 +85,7 @@ def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Opt
     """
     config, method, mesh = experiment.config, experiment.method, experiment.mesh
     bind = train.binder(experiment, lambda path: False)
-    variables = jax.eval_shape(lambda b: create(bind, method, b, jax.random.key(config.seed)), batch)
+    variables = jax.eval_shape(lambda b: train.created(experiment, bind, b, jax.random.key(config.seed)), batch)
     optimizer = train.make_optimizer(experiment, variables["params"])
     memory = jax.eval_shape(
         lambda v, b: method.memory(bind(v["params"], v["stats"]), {name: [b[name]] for name in method.streams}),
@@ -141,8 +141,11 @@ def held(config: Config, name: str) -> int:
 def _ready(config: Config, name: str) -> tuple[Config, jax.sharding.Mesh]:
     if name.partition(":")[0] not in roofline.CHIPS:
         raise InputError(f"--topology {name} names no known chip: it must be one of {', '.join(roofline.CHIPS)}.")
-    # Weights change no shape; what they say of preprocessing can be set by image_size.
-    config = configs.merged(config, {"weights": "none", "classifier": "auto"})
+    # Weights change no shape, unless the method goes on from their classifier; what they say of preprocessing can be
+    # set by image_size.
+    if "source_outputs" not in build.asked(build.find_method(config.method)):
+        config = configs.merged(config, {"weights": "none"})
+    config = configs.merged(config, {"classifier": "auto"})
     return config, meshes.make_mesh(devices(name), config.mesh)
 
 

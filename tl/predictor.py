@@ -75,7 +75,7 @@ def load(workdir: pathlib.Path | str) -> Predictor:
         )
     task = tasks.make("label", config.task, loaded.classes)
     domains, target = len(config.data.split("+")), bool(config.get("target", ""))
-    method = build.told(config, build.find_method(config.method), task, domains=domains, target=target)
+    method = build.told(config, build.find_method(config.method), task, loaded, domains=domains, target=target)
     nested: dict[str, Any] = {"params": {}, "stats": {}}
     for path, leaf in loaded.flat.items():
         *names, last = path.split("/")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import averages, frozen, hosts, optim, workdir
+from tl import averages, frozen, hosts, lora, optim, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -143,7 +143,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     bind = binder(experiment, lambda path: False)
     # This process's rows alone: shapes are made of them, and a global array cannot be a constant of a program.
     batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
-    create_all = partial(create, bind, method, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
+    create_all = partial(created, experiment, bind, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
@@ -165,12 +165,19 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
 
 
+def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: jax.Array) -> dict[str, Any]:
+    """Every variable of the experiment, freshly initialised, after one batch."""
+    variables = create(bind, experiment.method, batch, key)
+    params = lora.added(variables["params"], experiment.config, jax.random.fold_in(key, 3))
+    return {**variables, "params": params}
+
+
 def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
     return lambda params, stats, **kw: Net(
         experiment.modules,
         tuple(experiment.tasks),
         experiment.preprocess,
-        meshes.whole(params, experiment.mesh),
+        lora.merged(meshes.whole(params, experiment.mesh), experiment.config),
         stats,
         own_stats=own_stats,
         norm_groups=experiment.config.get("norm_groups", 0),

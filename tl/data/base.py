@@ -24,6 +24,7 @@ class Split:
     names: Sequence[str]
     in_memory: bool = False
     width: int = 0  # of the vectors that stand in place of images
+    origin: str = ""  # fingerprint of the source, or of the sources, that the images are from
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,6 +39,7 @@ class Split:
             names=[names[int(i)] for i in indices],
             in_memory=self.in_memory,
             width=self.width,
+            origin=self.origin,
         )
 
 
@@ -68,6 +70,7 @@ def concatenate(first: Split, second: Split) -> Split:
         names=[*first.names, *second.names],
         in_memory=first.in_memory and second.in_memory,
         width=first.width,
+        origin=first.origin if first.origin == second.origin else f"{first.origin}+{second.origin}",
     )
 
 

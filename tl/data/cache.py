@@ -110,7 +110,7 @@ def stored(folder: pathlib.Path, memory: bool) -> dict[str, Any] | None:
 
 def identity(split: Split) -> str:
     """A digest of which images of its source a split holds, in which order, and of their labels."""
-    digest = hashlib.sha256("\0".join(split.names).encode())
+    digest = hashlib.sha256("\0".join([split.origin, *split.names]).encode())
     for task, values in split.labels.items():
         digest.update(f"{task} {values.dtype} {values.shape}".encode() + values.tobytes())
     return digest.hexdigest()

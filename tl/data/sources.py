@@ -73,7 +73,10 @@ def open_source(
         parts = {name: _without_broken(split) for name, split in parts.items()}
     stored = {name: split.labels["label"] for name, split in parts.items()}
     converted, names = labels.convert(stored, found.classes, classes, kind, source)
-    parts = {name: dataclasses.replace(split, labels={task: converted[name]}) for name, split in parts.items()}
+    parts = {
+        name: dataclasses.replace(split, labels={task: converted[name]}, origin=found.fingerprint)
+        for name, split in parts.items()
+    }
     has_classes = kind in labels.CLASS_KINDS
     strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
     parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold, cut_test=cut_test)

@@ -1,8 +1,9 @@
 """The protocol every method follows: what a batch holds, which losses move which parts, and how to predict.
 
 A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=..., ...) -> Method`. The loop knows
-no method: it reads the fields below. `make` may also ask for facts of the data by these names: `domains`, the number
-of labelled domains; `target`, whether there is an unlabelled one.
+no method: it reads the fields below. `make` may also ask for facts by these names: `domains`, the number of labelled
+domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
+knows, 0 where they have none.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ Loss = Callable[[Any, Batch, Any, jax.Array, jax.Array], tuple[jax.Array, dict[s
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A network beside backbone and head. `make()` builds the module: a factory, never a shared instance."""
+    """A network beside backbone and head. `make()` builds the module: a factory, never a shared instance.
+
+    `weights` names the part of the weights' file that fills it, such as `head`, where none there has its own name.
+    """
 
     make: Callable[[], Any]
     weights: str | None = None
@@ -53,7 +57,8 @@ class Method:
     )
 
 
-FACTS = ("domains", "target")  # of the data, which `make` may ask for by name
+FACTS = ("domains", "target", "source_outputs")  # of data and weights, which `make` may ask for by name
+OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 
 def the_classification(tasks: Mapping[str, Task], method: str) -> Task:
@@ -63,6 +68,29 @@ def the_classification(tasks: Mapping[str, Task], method: str) -> Task:
         kinds = ", ".join(t.kind for t in tasks.values())
         raise InputError(f"the method '{method}' needs one task of kind classification, not {kinds}.")
     return task
+
+
+def supervised(net: Any, tasks: Mapping[str, Task], inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
+    """The sum of the tasks' losses on one stream's rows; `flags` as for `net.outputs`."""
+    outputs = net.outputs(inputs, **flags)
+    return jnp.stack([task.loss(outputs[name], inputs[name]) for name, task in tasks.items()]).sum()
+
+
+def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
+    """Parameters and statistics of the parts as they are now, a memory: `net.elsewhere(**memory)` is that network."""
+    return {
+        "params": {part: net.params[part] for part in parts},
+        "stats": {part: net.stats[part] for part in parts if part in net.stats},
+    }
+
+
+def needs_classifier(method: str, source_outputs: int) -> None:
+    """InputError where the weights bring no classifier of their own."""
+    if not source_outputs:
+        raise InputError(
+            f"the method '{method}' goes on from the classifier of the weights, and config.weights has none: name "
+            "weights with a classifier, not 'none'."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

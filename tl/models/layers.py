@@ -33,7 +33,7 @@ def never(path: str) -> bool:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["ones"],
-    meta_fields=["train", "own_stats", "norm_groups", "remat", "change", "depth"],
+    meta_fields=["train", "own_stats", "norm_groups", "running_share", "remat", "change", "depth"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -47,6 +47,7 @@ class Mode:
     train: bool = False
     own_stats: Callable[[str], bool] = never
     norm_groups: int = 0  # batch norm over each of so many equal parts of the batch; 0: over all of it
+    running_share: float = 0.0  # of channels that such a BatchNorm normalises with the running statistics, at random
     remat: bool = False  # set by `inside`: blocks run again in the backward pass
     change: Callable[[str, jax.Array], jax.Array] | None = None  # (name, map) -> what goes on in its place
     depth: int = 0  # set by `inside`: the number of names in a module's path above the backbone
@@ -138,10 +139,14 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
-        if not self.owns(mode):
-            factor = scale * lax.rsqrt(var.value + self.epsilon)
-            shift = bias - mean.value * factor
+        factor = scale * lax.rsqrt(var.value + self.epsilon)
+        shift = bias - mean.value * factor
+
+        def by_running() -> jax.Array:
             return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
+
+        if not self.owns(mode):
+            return by_running()
         epsilon, near = jnp.asarray(self.epsilon, dtype), mean.value
 
         def norm(rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -156,7 +161,10 @@ class BatchNorm(nn.Module):
             old, new = self.momentum, 1 - self.momentum
             mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
             var.value = old * var.value + new * lax.stop_gradient(unbiased)
-        return y
+        if not mode.running_share:
+            return y
+        drawn = jax.random.bernoulli(self.make_rng("dropout"), mode.running_share, shape)
+        return jnp.where(per_channel(drawn, y), by_running(), y)
 
 
 def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -172,7 +180,7 @@ def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> 
 def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
     """`norm(conv(x), mode)`; where that costs less memory, without the map between the two (`ops.pointwise_norm`)."""
     pointwise = (conv.size, conv.groups, conv.bias, conv.standardise) == (1, 1, False, False)
-    if ops.for_cpu() or not pointwise or conv.features < 4 * x.shape[-1] or not norm.owns(mode):
+    if ops.for_cpu() or not pointwise or mode.running_share or conv.features < 4 * x.shape[-1] or not norm.owns(mode):
         return norm(conv(x), mode)
 
     def product(x: jax.Array, kernel: jax.Array, strides: int, *_: Any) -> jax.Array:

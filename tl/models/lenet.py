@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl import errors
 from tl.models import names as table
 from tl.models.layers import Conv, Dense, Maps, Mode, relu, run
 from tl.models.ops import max_pool, wide
@@ -36,6 +37,8 @@ class Hidden(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        if 0 in x.shape:
+            raise errors.InputError("the images are too small for lenet: set config.image_size to 28, or 16 at least.")
         return nn.relu(Dense(self.width, name="dense")(x.reshape(x.shape[0], -1)))
 
 

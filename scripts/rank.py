@@ -1,0 +1,161 @@
+"""Which backbone for this data? Features of each are computed once, and scored without training it.
+
+    python scripts/rank.py --data folder:DIR mobilenet_v2_tf=file:F resnet20_cifar=bundled [--labels-per-class 50]
+        [--set image_size=64] [--json FILE]
+
+Prints a table, the best ridge probe first, and which one to take and why. The scores are explained in tl/ranking.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl.errors import InputError
+
+COLUMNS = ("ridge", "knn", "logme", "h_score", "trans_rate", "leep", "nce")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backbones", nargs="+", metavar="MODEL=WEIGHTS")
+    parser.add_argument("--data", required=True, help="a labelled source, as config.data")
+    parser.add_argument("--labels-per-class", type=int, default=0, help="images of each class, drawn by seed; 0: all")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the config, as a flag would"
+    )
+    parser.add_argument("--json", type=pathlib.Path, help="the rows in a file as well")
+    options = parser.parse_args(argv)
+    try:
+        from tl.runtime import prepare
+
+        prepare()
+        shared = {**read_settings(options.set), "data": options.data, "labels_per_class": options.labels_per_class}
+        named = [split_backbone(text) for text in options.backbones]
+        experiments = [experiment_of(model, weights, shared) for model, weights in named]  # all errors first
+        rows = []
+        for text, experiment in zip(options.backbones, experiments, strict=True):
+            rows.append({"backbone": text, **measured(experiment)})
+            print(f"{text}: {rows[-1]['images']} images, {rows[-1]['images_per_s']:.0f} a second", file=sys.stderr)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows.sort(key=lambda row: -row["ridge"])
+    print(as_table(rows))
+    print(recommendation(rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def split_backbone(text: str) -> tuple[str, str]:
+    """("resnet50", "file:F") of "resnet50=file:F"."""
+    model, equals, weights = text.partition("=")
+    if not equals or not model or not weights:
+        raise InputError(f"'{text}' is no MODEL=WEIGHTS: e.g. resnet50=known or mobilenet_v2_tf=file:F.")
+    return model, weights
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """{"image_size": 64} of ["image_size=64"]."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair} is no KEY=VALUE.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def experiment_of(model: str, weights: str, shared: Mapping[str, Any]) -> Any:
+    """The probe of a backbone on all labelled training images, none cut off."""
+    from tl import build, config
+
+    settings = {"model": model, "weights": weights, "val_fraction": 0.0, "train_transforms": (), "select": "", **shared}
+    experiment = build.experiment(config.load("configs/probe.py", settings))
+    (task,) = experiment.tasks.values()
+    if task.kind != "classification" or len(task.classes) < 2:
+        raise InputError(f"ranking compares features by classes, and '{shared['data']}' has none to tell apart.")
+    return experiment
+
+
+def measured(experiment: Any) -> dict[str, Any]:
+    """Scores, size and speed of one backbone."""
+    import jax
+    import numpy as np
+
+    from tl import metrics, optim, ranking, train, weights
+    from tl.evaluators.collect import collect
+
+    state, _ = train.init(experiment)
+    bind = train.binder(experiment, lambda path: False)
+    compute = jax.jit(lambda params, stats, batch: {"features": bind(params, stats).features(batch)})
+    run = lambda batch: compute(state.params, state.stats, batch)  # noqa: E731
+    batches = experiment.passes["train"]
+    jax.block_until_ready(run(next(iter(batches))))  # compiled before the clock runs
+    began = time.perf_counter()
+    table = collect(run, batches)
+    seconds = time.perf_counter() - began
+    config = experiment.config
+    loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
+    flat, source = loaded.flat if loaded else {}, None
+    if "params/head/kernel" in flat and len(flat["params/head/kernel"]) == table["features"].shape[1]:
+        source = metrics.softmax(table["features"] @ flat["params/head/kernel"] + flat["params/head/bias"])
+    (task,) = experiment.tasks.values()
+    return {
+        **ranking.scores(table["features"], table[task.name], source),
+        "images": len(table["features"]),
+        "classes": len(task.classes),
+        "features": table["features"].shape[1],
+        "parameters": sum(int(np.size(leaf)) for leaf in optim.paths({"backbone": state.params["backbone"]}).values()),
+        "images_per_s": len(table["features"]) / seconds,
+    }
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Text in columns; a dash where a score needs a classifier that the weights lack."""
+    header = ["backbone", *COLUMNS, "parameters", "images/s"]
+    lines = [
+        [
+            row["backbone"],
+            *(f"{row[name]:.4f}" if name in row else "-" for name in COLUMNS),
+            f"{row['parameters']:,}",
+            f"{row['images_per_s']:.0f}",
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+    place = lambda line: "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])  # noqa: E731
+    return "\n".join(map(place, [header, *lines]))
+
+
+def recommendation(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The fastest of those whose probe is within a standard error of the best, why, and what to do next."""
+    best = max(rows, key=lambda row: row["ridge"])
+    error = math.sqrt(best["ridge"] * (1 - best["ridge"]) / best["images"])
+    close = [row for row in rows if row["ridge"] >= best["ridge"] - error]
+    chosen = max(close, key=lambda row: row["images_per_s"])
+    reasons = [f"its probe is right on {chosen['ridge']:.1%} of {chosen['images']} images"]
+    if chosen is not best:
+        reasons.append(f"within a standard error of the best ({best['ridge']:.1%}, {best['backbone']}) and faster")
+    elif len(close) > 1:
+        reasons.append(f"the fastest of {len(close)} within a standard error")
+    favourite = max(rows, key=lambda row: row["logme"])
+    if favourite is not chosen:
+        reasons.append(f"though LogME prefers {favourite['backbone']}: try both")
+    each = chosen["images"] / chosen["classes"]
+    way = "configs/probe.py or configs/lp_ft.py" if each < 100 else "configs/lp_ft.py or configs/finetune.py"
+    return f"take {chosen['backbone']}: {', '.join(reasons)}. With {each:.0f} images a class begin with {way}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

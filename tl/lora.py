@@ -1,0 +1,88 @@
+"""Low-rank adaptation (Hu et al. 2022, arXiv:2106.09685, section 4.1): kernel + alpha / rank * a b, a and b thin.
+
+A kernel (..., inputs, outputs) of a convolution is the matrix (... * inputs, outputs). `lora_a` and `lora_b` lie in the
+tree beside their kernel; the network runs on the sum alone, which is also what a run exports.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl.config import Config
+from tl.errors import InputError
+from tl.optim import paths
+
+A, B = "lora_a", "lora_b"
+
+
+def added(params: Mapping[str, Any], config: Config, key: jax.Array) -> dict[str, Any]:
+    """`params` with thin matrices beside the kernels that config.lora names; b is nothing, so nothing changes yet."""
+    rank, layers = config.lora.rank, config.lora.layers or "backbone/"
+    if not rank:
+        return dict(params)
+    shapes = {
+        path.removesuffix("/kernel"): leaf
+        for path, leaf in paths(params).items()
+        if path.endswith("/kernel") and re.match(layers, path.removesuffix("/kernel"))
+    }
+    if not shapes:
+        raise InputError(f"config.lora.layers='{layers}' matches no layer with a kernel: name e.g. 'backbone/stage.*'.")
+    small = {path: _sides(leaf) for path, leaf in shapes.items() if rank > min(_sides(leaf))}
+    if small:
+        path, sides = min(small.items())
+        raise InputError(
+            f"config.lora.rank={rank} is larger than {len(small)} layers, among them {path}, a matrix {sides[0]} x "
+            f"{sides[1]}: take a lower rank, or leave such layers out of config.lora.layers."
+        )
+    tree = _copied(params)
+    for path, kernel in shapes.items():
+        inputs, outputs = _sides(kernel)
+        node = _at(tree, path)
+        own = jax.random.fold_in(key, zlib.crc32(path.encode()))
+        node[A] = jax.random.normal(own, (inputs, rank), kernel.dtype) / math.sqrt(inputs)
+        node[B] = jnp.zeros((rank, outputs), kernel.dtype)
+    return tree
+
+
+def merged(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """The tree of the network itself: every kernel with what lies beside it, and nothing beside it."""
+    if not config.get("lora", {}).get("rank", 0):
+        return dict(params)
+
+    def walk(node: Any) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        inside = {name: walk(child) for name, child in node.items() if name not in (A, B)}
+        if A in node:
+            scale = config.lora.alpha / config.lora.rank or 2.0
+            kernel = inside["kernel"]
+            inside["kernel"] = kernel + (scale * (node[A] @ node[B])).reshape(kernel.shape)
+        return inside
+
+    return walk(params)
+
+
+def own(path: str) -> bool:
+    """Whether a leaf is one of these and not the network's."""
+    return path.rsplit("/", 1)[-1] in (A, B)
+
+
+def _sides(kernel: Any) -> tuple[int, int]:
+    return math.prod(kernel.shape[:-1]), kernel.shape[-1]
+
+
+def _copied(node: Any) -> Any:
+    return {name: _copied(child) for name, child in node.items()} if isinstance(node, Mapping) else node
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("/"):
+        tree = tree[name]
+    return tree

@@ -1,0 +1,20 @@
+"""StochNorm (Kou et al. 2020, NeurIPS): channels are normalised by the batch or by what was before, at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl.methods.base import Batch, Method, supervised
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, probability: float = 0.5) -> Method:
+    """`probability` that a channel takes its running statistics, drawn for each channel of each layer and step."""
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        return supervised(net, tasks, batch["train"], running_share=probability), {}
+
+    return Method(streams=("train",), steps=[(loss, None)])
