@@ -61,6 +61,12 @@ def get_config() -> ConfigDict:
         "dropout": 0.0,
     }
 
+    c.teacher = {
+        "weights": "",  # of the network to learn from (methods distill, fitnets, ...): as weights, above
+        "model": "",  # "": as the run says, else the same as the student's
+        "model_args": {},
+    }
+
     c.lora = {
         "rank": 0,  # of the thin matrices learnt beside kernels, see tl/lora.py; 0: none
         "alpha": 0.0,  # their product counts alpha / rank; 0: twice

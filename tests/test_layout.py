@@ -17,12 +17,13 @@ SOURCES = [
     *sorted((ROOT / "configs").rglob("*.py")),
 ]
 
-MATHS = ("tl.losses", "tl.alignment", "tl.mixing", "tl.regularisers")
+MATHS = ("tl.losses", "tl.alignment", "tl.distillation", "tl.mixing", "tl.regularisers")
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
     "tl.regularisers": (),
+    "tl.distillation": (),
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),

@@ -30,6 +30,7 @@ MIXING = {
     "bss": {"all-gather", "collective-permute"},
     "dg_mixup": {"all-gather", "all-to-all", "collective-permute"},
     "mixstyle": {"all-gather"},
+    "relational": {"all-gather"},
 }
 
 

@@ -51,6 +51,13 @@ PLAIN = {"schedule__name": "constant", "model_args": {"width": 4, "blocks": (1,)
 # A LeNet of seven classes, for methods that go on from the classifier of their weights.
 OLD = f"file:{pathlib.Path(__file__).parent / 'golden' / 'lenet_of_7.safetensors'}"
 
+# One of four classes and another width, for a student to learn from.
+TAUGHT = {
+    "data": "noise:8,4,120",
+    "teacher__weights": f"file:{pathlib.Path(__file__).parent / 'golden' / 'lenet_of_4.safetensors'}",
+    "teacher__model_args": {"widths": (6,), "hidden": 12},
+}
+
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
 # all randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
@@ -110,6 +117,10 @@ METHODS = {
     "stochnorm": PLAIN,
     "bitfit": PLAIN,
     "lora": {**PLAIN, "lora__rank": 2},
+    "distill": {**PLAIN, **LENET, **TAUGHT},
+    "fitnets": {**PLAIN, **LENET, **TAUGHT, "method_args": {"hint": "stage1"}},
+    "attention_transfer": {**PLAIN, **LENET, **TAUGHT},
+    "relational": {**PLAIN, **LENET, **TAUGHT},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

@@ -15,14 +15,28 @@ import jax
 import numpy as np
 
 import tl.methods
-from tl import averages, finish, hosts, inputs, lora, models, reverse, runs, tasks, train, weights, workdir
+from tl import (
+    averages,
+    begin,
+    finish,
+    hosts,
+    inputs,
+    models,
+    reverse,
+    runs,
+    tasks,
+    teachers,
+    train,
+    weights,
+    workdir,
+)
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import validators
-from tl.methods.base import FACTS, OLD_HEAD, Method, Part, head_name
+from tl.methods.base import FACTS, Method, Part, head_name
 from tl.models.heads import Bottleneck, Head
 
 Summary = dict[str, Any]
@@ -95,7 +109,7 @@ def experiment(
         modules=modules,
         preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()}
         | {"backbone": preprocess},
-        weights=partial(fill, loaded, config.classifier, method.parts),
+        weights=partial(begin.fill, loaded, config.classifier, method.parts),
         **vars(read),
         dataset=dataset,
         mesh=mesh,
@@ -131,10 +145,22 @@ def find_method(name: str) -> Any:
 
 
 def told(
-    config: Config, module: Any, task: tasks.Task, loaded: weights.Loaded | None, *, domains: int, target: bool
+    config: Config,
+    module: Any,
+    task: tasks.Task,
+    loaded: weights.Loaded | None,
+    *,
+    domains: int,
+    target: bool,
+    teacher: Part | None = None,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for."""
-    facts = {"domains": max(1, domains), "target": target, "source_outputs": old_classes(loaded)}
+    facts = {
+        "domains": max(1, domains),
+        "target": target,
+        "source_outputs": begin.old_classes(loaded),
+        "teacher": teacher,
+    }
     return module.make(
         {task.name: task}, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)}
     )
@@ -145,18 +171,17 @@ def asked(module: Any) -> list[str]:
     return [name for name in FACTS if name in inspect.signature(module.make).parameters]
 
 
-def old_classes(loaded: weights.Loaded | None) -> int:
-    """How many classes the classifier in the weights knows, 0 without one: the old one where a method kept it."""
-    flat = loaded.flat if loaded else {}
-    kernels = [flat[path] for part in (OLD_HEAD, "head") if (path := f"params/{part}/kernel") in flat]
-    return kernels[0].shape[-1] if kernels else 0
-
-
 def make_method(
     config: Config, module: Any, task: tasks.Task, dataset: Dataset, loaded: weights.Loaded | None
 ) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
-    make = partial(told, config, module, task, loaded, target=bool(dataset.target))
+    teacher = teachers.make(config) if "teacher" in asked(module) else None
+    if "teacher" in asked(module) and teacher is None:
+        raise InputError(
+            f"the method '{config.method}' learns from a teacher, and there is none: set config.teacher.weights to "
+            "run:W or file:F."
+        )
+    make = partial(told, config, module, task, loaded, target=bool(dataset.target), teacher=teacher)
     method, count = make(domains=len(dataset.domains)), labelled_domains(dataset)
     if "domains" not in asked(module):
         return method
@@ -257,28 +282,6 @@ def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
             "over accumulate), or be 0 for the statistics of them all."
         )
     return mesh
-
-
-def fill(
-    loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Part], shapes: Mapping[str, Any]
-) -> Mapping[str, np.ndarray]:
-    """The leaves of the network that the weights fill; none of them where there are no weights."""
-    if loaded is None:
-        if classifier == "keep":
-            raise InputError(
-                "config.weights is 'none', but the classifier is to be kept: name weights, e.g. weights=file:F."
-            )
-        return {}
-    wanted = {path: leaf.shape for path, leaf in shapes.items() if not lora.own(path)}
-    # An earlier run's file may hold its method's own parts, which mean nothing to another method.
-    parts = {path.split("/")[1] for path in wanted} | {"backbone", "head"}
-    flat = {path: leaf for path, leaf in loaded.flat.items() if path.split("/")[1] in parts}
-    held = {path.split("/")[1] for path in flat}
-    for name, part in beside.items():
-        if part.weights and name not in held:
-            old, new = f"params/{part.weights}/", f"params/{name}/"
-            flat |= {new + path.removeprefix(old): leaf for path, leaf in flat.items() if path.startswith(old)}
-    return weights.merge(wanted, flat, head=classifier)
 
 
 def _hashable(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def assign(config: ConfigDict, key: str, value: Any) -> None:
         last = depth == len(names) - 1
         if not isinstance(node, ConfigDict):
             raise InputError(f"config key '{key}': '{'.'.join(names[:depth])}' holds {_kind(node)}, which has no keys.")
-        if name not in node and not (last and depth > 0 and names[0] in FREE):
+        if name not in node and not (last and set(names[:depth]) & set(FREE)):
             raise unknown("config key", ".".join(names[: depth + 1]), [".".join([*names[:depth], k]) for k in node])
         if not last:
             node = node[name]
@@ -88,7 +88,7 @@ def assign(config: ConfigDict, key: str, value: Any) -> None:
         raise InputError(
             f"config key '{key}' takes {_kind(old)}, but was given {value!r}: e.g. --config.{key}={old!r}."
         )
-    if isinstance(old, ConfigDict) and names[0] not in FREE:
+    if isinstance(old, ConfigDict) and not set(names) & set(FREE):
         for name, inner in new.items():  # key by key: the others keep their values, and a misspelt one is found
             assign(config, f"{key}.{name}", inner)
     else:

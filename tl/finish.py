@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import jax
@@ -44,9 +44,8 @@ def complete(
             work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
         average_valley(work)
         values, collected = work.evaluate(experiment.evals)
-        moved = parameter_counts(work.state, work.optimizer)
-        variables = meshes.gather(work.state.variables)
-        variables["params"] = lora.merged(variables["params"], experiment.config)
+        moved = parameter_counts(work.state, work.optimizer, brought(experiment))
+        variables = exported(meshes.gather(work.state.variables), experiment)
         summary = {
             **values,
             **timing,
@@ -118,9 +117,22 @@ def about_target(work: train.Run, values: Mapping[str, float], collected: Mappin
     return found
 
 
-def parameter_counts(state: State, optimizer: optim.Optimizer) -> dict[str, int]:
+def brought(experiment: train.Experiment) -> set[str]:
+    """The parts that brought their weights along, teachers: no part of what is learnt."""
+    return {name for name, part in experiment.method.parts.items() if part.leaves}
+
+
+def exported(variables: Mapping[str, Any], experiment: train.Experiment) -> dict[str, Any]:
+    """What a run leaves: the network as it runs, without its teachers."""
+    left_out = brought(experiment)
+    found = {kind: {n: part for n, part in parts.items() if n not in left_out} for kind, parts in variables.items()}
+    return {**found, "params": lora.merged(found["params"], experiment.config)}
+
+
+def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Container[str]) -> dict[str, int]:
     """How many parameters there are and how many move, and the bytes of what the optimiser keeps of them."""
-    sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(state.params).items()}
+    params = {name: part for name, part in state.params.items() if name not in left_out}
+    sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(params).items()}
     moved = sum(size for path, size in sizes.items() if optimizer.moves(path))
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt))
     return {"params/total": sum(sizes.values()), "params/trained": moved, "params/optimizer_bytes": kept}

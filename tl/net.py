@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tl.methods.base import head_name
 from tl.models.layers import Mode
@@ -61,8 +62,12 @@ class Net:
         for field, value in inputs.items():
             if part == "backbone" and field.startswith("map/"):
                 return self.call(part, value, start=field.removeprefix("map/"), **flags)
-        image = normalise(inputs["image"], self.preprocess[part], self.modules[part].dtype)
-        return self.call(part, image, **flags)
+        image, wanted = inputs["image"], self.preprocess[part]
+        if part != "backbone" and image.ndim == 4 and image.shape[1:3] != (wanted.size, wanted.size):
+            # The images are as the backbone wants them: another network may want another size.
+            size = (image.shape[0], wanted.size, wanted.size, image.shape[3])
+            image = jax.image.resize(image.astype(jnp.float32), size, "linear")
+        return self.call(part, normalise(image, wanted, self.modules[part].dtype), **flags)
 
     def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
         """(N, D) features that the heads read: pooled ones, or what the bottleneck makes of them."""

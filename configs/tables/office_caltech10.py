@@ -29,9 +29,8 @@ METHODS = {
 
 
 def get_config(full: bool) -> dict:
-    """Three seeds; 12 tasks of 8 methods. `full` trains the backbone's last layer too, and longer."""
-    steps = 1000 if full else 300
-    frozen = {} if full else {"groups": (("backbone", None), (".*", {}))}
+    """Three seeds; 12 tasks of 8 methods."""
+    common = {**shared(full), **VIEWS}
     return {
         "name": "office_caltech10",
         "title": "Office-Caltech-10",
@@ -45,9 +44,7 @@ def get_config(full: bool) -> dict:
                 "setting": f"{source} -> {target}",
                 "config": f"configs/{config}.py",
                 "overrides": {
-                    **shared(steps),
-                    **VIEWS,
-                    **frozen,
+                    **common,
                     **changes,
                     "data": domain(source),
                     "target": domain(target),
@@ -59,7 +56,7 @@ def get_config(full: bool) -> dict:
             for method, (config, changes) in METHODS.items()
         ],
         "notes": (
-            f"{steps} steps of 64 source and 64 target images, "
+            f"{common['steps']} steps of 64 source and 64 target images, "
             + ("the backbone's last layer, " if full else "")
             + "bottleneck and head trained. As in the papers, all images of the target are both trained on, without "
             "labels, and tested on. MCC's temperature and weight, the weight decay and the views were chosen by the "

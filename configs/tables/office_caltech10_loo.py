@@ -12,20 +12,21 @@ METHODS = {
     "GroupDRO": ("group_dro", {}),
     "VREx": ("vrex", {}),
     "IRM": ("irm", {}),
-    "MixStyle": ("mixstyle", {"method_args": {"maps": ("last",)}}),  # all before it is computed once
+    "MixStyle": ("mixstyle", {"method_args": {"maps": ("last",)}}),
     "SWAD": ("swad", {}),
 }
 
 
 def get_config(full: bool) -> dict:
     """Three seeds; four domains left out in turn, seven methods."""
-    steps = 1000 if full else 120
+    common = shared(full)
+    steps = common["steps"]
     return {
         "name": "office_caltech10_loo",
         "title": "Office-Caltech-10, one domain left out",
         "metrics": METRICS,
         "columns": COLUMNS,
-        "seconds_per_cell": 40,
+        "seconds_per_cell": 20,
         "seeds": [0, 1, 2],
         "cells": [
             {
@@ -33,7 +34,7 @@ def get_config(full: bool) -> dict:
                 "setting": target,
                 "config": f"configs/{config}.py",
                 "overrides": {
-                    **shared(steps),
+                    **common,
                     "batch_size": 48,  # 16 of each domain
                     **changes,
                     "eval_every": steps // (12 if method == "SWAD" else 4),

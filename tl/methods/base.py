@@ -3,7 +3,7 @@
 A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=..., ...) -> Method`. The loop knows
 no method: it reads the fields below. `make` may also ask for facts by these names: `domains`, the number of labelled
 domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
-knows, 0 where they have none.
+knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl.errors import InputError
+from tl.errors import InputError, unknown
 from tl.tasks import Task
 
 Batch = Mapping[str, Mapping[str, jax.Array]]  # {stream: {field: array}}
@@ -34,6 +34,10 @@ class Part:
     weights: str | None = None
     trained: bool = True
     preprocess: Any = None
+    # A network that is finished, a teacher, brings its weights along; it has so many outputs, and is from there.
+    leaves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    outputs: int = 0
+    source: str = ""
 
 
 def scalar_gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
@@ -57,7 +61,7 @@ class Method:
     )
 
 
-FACTS = ("domains", "target", "source_outputs")  # of data and weights, which `make` may ask for by name
+FACTS = ("domains", "target", "source_outputs", "teacher")  # which `make` may ask for by name
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 
@@ -82,6 +86,44 @@ def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
         "params": {part: net.params[part] for part in parts},
         "stats": {part: net.stats[part] for part in parts if part in net.stats},
     }
+
+
+def taught(net: Any, teacher: Part | None, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The teacher's maps and `outputs` for the same images, through which no gradient goes."""
+    assert teacher is not None
+    return jax.lax.stop_gradient(net.maps(inputs, part="teacher", train=False))
+
+
+def parts_of(teacher: Part | None) -> dict[str, Part]:
+    """The teacher as one of a method's parts; nothing where it is not needed any more."""
+    return {} if teacher is None else {"teacher": teacher}
+
+
+def same_classes(method: str, teacher: Part | None, task: Task) -> None:
+    """InputError where the teacher tells other classes apart than the task."""
+    if teacher is not None and teacher.outputs != task.outputs:
+        raise InputError(
+            f"the teacher '{teacher.source}' tells {teacher.outputs} classes apart and the data has {task.outputs}: "
+            f"'{method}' learns from its answers; take attention_transfer or relational, or another teacher."
+        )
+
+
+def pairs_of(
+    here: Mapping[str, Any], there: Mapping[str, Any], maps: Sequence[str], others: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Names of the student's and the teacher's maps side by side; without any, the stages of both in turn."""
+    stages = [[name for name in found if name.startswith("stage")] for found in (here, there)]
+    own, other = list(maps) or stages[0], list(others) or list(maps) or stages[1]
+    for chosen, found in ((own, here), (other, there)):
+        for name in chosen:
+            if name not in found:
+                raise unknown("map in method_args", name, list(found))
+    if len(own) != len(other):
+        raise InputError(
+            f"{len(own)} maps of the student ({', '.join(own)}) and {len(other)} of the teacher ({', '.join(other)}) "
+            "cannot be matched in turn: name as many of each in method_args."
+        )
+    return list(zip(own, other, strict=True))
 
 
 def needs_classifier(method: str, source_outputs: int) -> None:

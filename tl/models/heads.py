@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from tl import errors
-from tl.models.layers import BatchNorm, Dense, Maps, Mode, dense_init
+from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, dense_init
 from tl.models.ops import dot, per_channel, wide
 
 
@@ -48,6 +48,31 @@ class Head(nn.Module):
         kernel = self.param("kernel", dense_init, (x.shape[-1], self.outputs), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.outputs,), x.dtype)
         return dot(x, kernel) + per_channel(bias, x)
+
+
+class Regressor(nn.Module):
+    """(N, H, W, C) -> (N, H, W, width): a convolution of one pixel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, width: int, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        return Conv(width, size=1, bias=True, name="conv")(x)
+
+
+class Whole(nn.Module):
+    """Backbone, bottleneck if there is one, and head as one part: (N, H, W, 3) -> the backbone's maps and `outputs`."""
+
+    backbone: nn.Module
+    head: nn.Module
+    bottleneck: nn.Module | None = None
+
+    @property
+    def dtype(self) -> str:
+        return getattr(self.backbone, "dtype")  # noqa: B009 (every backbone has one, nn.Module has none)
+
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> dict[str, jax.Array]:  # noqa: B008 (frozen)
+        maps = self.backbone(x, mode=mode)
+        read = maps if self.bottleneck is None else {**maps, "pooled": self.bottleneck(maps["pooled"], mode=mode)}
+        return {**maps, "outputs": self.head(read, mode=mode)}
 
 
 class Bottleneck(nn.Module):

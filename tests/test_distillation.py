@@ -1,0 +1,122 @@
+"""Distillation: each term by hand, the teacher as it was, and teachers that cannot teach."""
+
+from __future__ import annotations
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_allclose
+from safetensors.numpy import load_file
+
+from tl import build, config, distillation, predictor, train
+from tl.errors import InputError
+from tl.evaluators.collect import collect
+
+
+def test_attention_is_the_normalised_mean_square_over_channels():
+    maps = jnp.array([[[[1.0, 1.0], [2.0, 2.0]], [[0.0, 0.0], [4.0, 0.0]]]])  # 2 x 2 pixels: 1, 4, 0, 8
+    assert_allclose(distillation.attention(maps), [[1 / 9, 4 / 9, 0, 8 / 9]], rtol=1e-6)
+    wide = jnp.concatenate([maps, maps], axis=-1)  # a width more changes nothing
+    assert_allclose(distillation.attention_distance(maps, wide, ("a", "b")), 0, atol=1e-7)
+    flat = jnp.ones((1, 2, 2, 3))
+    expected = np.mean((np.array([1, 4, 0, 8]) / 9 - 0.5) ** 2)
+    assert_allclose(distillation.attention_distance(maps, flat, ("a", "b")), expected, rtol=1e-6)
+
+
+def test_hint_distance():
+    assert_allclose(distillation.hint_distance(jnp.zeros((1, 1, 2, 1)), jnp.array([[[[1.0], [3.0]]]]), ("a", "b")), 2.5)
+
+
+def test_relations_by_hand():
+    # A right angle with sides 3 and 4: distances 3, 4, 5, each twice, of mean 4.
+    corner = jnp.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    assert_allclose(distillation.pair_distances(corner), np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]]) / 4, rtol=1e-6)
+    cosines = distillation.angles(corner)
+    assert_allclose(cosines[0, 1, 2], 0, atol=1e-7)
+    assert_allclose(cosines[1, 0, 2], 3 / 5, rtol=1e-6)
+    assert_allclose(cosines[2, 0, 1], 4 / 5, rtol=1e-6)
+    assert_allclose(distillation.huber(jnp.array([0.5, -2.0])), [0.125, 1.5])
+    turned = 2 * corner @ jnp.array([[0.0, 1.0], [-1.0, 0.0]])  # the same relations, elsewhere and larger
+    assert_allclose(jnp.stack(distillation.relational(corner, turned)), 0, atol=1e-10)
+    line = jnp.array([[0.0], [1.0], [3.0]])
+    distance, angle = distillation.relational(corner, line)
+    apart = np.array([3, 4, 5]) / 4 - np.array([1, 3, 2]) / 2
+    assert_allclose(distance, 2 * np.sum(0.5 * apart**2) / 9, rtol=1e-5)
+    assert angle > 0
+    gradient = jax.grad(lambda x: sum(distillation.relational(x, corner)))(jnp.zeros((3, 2)))
+    assert np.isfinite(gradient).all()
+
+
+def row(name: str, **changes):
+    return toy.toy_config(f"configs/{name}.py", **{**toy.METHODS[name], "train_transforms": (), **changes})
+
+
+def test_the_teacher_answers_as_its_own_run_did_and_is_not_exported(tmp_path):
+    """A run teaches: its preprocessing, its bottleneck and its head, from images of the student's size."""
+    first = toy.toy_config(
+        "configs/scratch.py",
+        **{**toy.PLAIN, "mean": (0.2, 0.2, 0.2), "bottleneck__width": 6, "head__hidden": (5,), "head__dropout": 0.5},
+    )
+    build.run(first, tmp_path / "teacher", quiet=True, report=False)
+    changes = {"data": "digits", "teacher__weights": f"run:{tmp_path / 'teacher'}", "teacher__model_args": {}}
+    student = row("distill", **changes)
+    work = toy.Steps(student)
+    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    answers = collect(
+        lambda batch: {"outputs": net.maps(batch, part="teacher")["outputs"]}, work.experiment.evals["test"]
+    )
+    said = np.load(tmp_path / "teacher" / "predictions.npz")["test/outputs/label"]
+    assert_allclose(answers["outputs"], said, rtol=1e-4, atol=1e-5)
+    summary = build.run(student, tmp_path / "student", quiet=True, report=False)
+    held = toy.leaves_of(tmp_path / "student")
+    assert not any("teacher" in path for path in held)
+    assert summary["params/total"] == sum(leaf.size for path, leaf in held.items() if path.startswith("params/"))
+
+
+def test_a_teacher_sees_images_of_its_own_size():
+    work = toy.Steps(row("distill", image_size=12, resize=12))
+    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    rows = next(iter(work.experiment.passes["train"]))
+    assert rows["image"].shape[1:3] == (12, 12)
+    assert net.maps(rows, part="teacher")["stage1"].shape[1:3] == (2, 2)  # of 8 x 8 pixels
+    assert net.maps(rows)["stage1"].shape[1:3] == (4, 4)
+
+
+def test_the_loss_is_shared_between_labels_and_teacher():
+    first = toy.Steps(row("distill", method_args={"share": 0.25, "temperature": 2.0})).run(1)[0]
+    assert first["loss"] == pytest.approx(0.75 * first["loss_task"] + 0.25 * first["loss_teacher"], rel=1e-5)
+    assert first["loss_teacher"] > 0
+
+
+def test_teachers_that_cannot_teach():
+    with pytest.raises(InputError, match=r"'distill' learns from a teacher, and there is none: set"):
+        build.experiment(row("distill", teacher__weights=""))
+    seven = {"teacher__weights": toy.OLD, "teacher__model_args": {"widths": (4,), "hidden": 12}}
+    with pytest.raises(InputError, match="tells 7 classes apart and the data has 4: 'distill' learns"):
+        build.experiment(row("distill", **seven))
+    toy.Steps(row("relational", **seven))  # features need no classes
+    with pytest.raises(InputError, match="the weights of the teacher do not fit its network: params/teacher/"):
+        toy.Steps(row("distill", teacher__model_args={"widths": (5,), "hidden": 12}))
+    with pytest.raises(InputError, match="written for the model 'lenet', but the model is 'resnet20_cifar'"):
+        build.experiment(row("distill", teacher__model="resnet20_cifar"))
+    with pytest.raises(InputError, match=r"the student's map 'stage1' is 2 x 2 and the teacher's 'fc' "):
+        toy.Steps(row("attention_transfer", method_args={"maps": ("stage1",), "teacher_maps": ("fc",)}))
+    with pytest.raises(InputError, match="cannot be matched in turn"):
+        toy.Steps(row("attention_transfer", method_args={"maps": ("stage1",), "teacher_maps": ("stage1", "fc")}))
+    with pytest.raises(InputError, match="unknown map in method_args 'stage9'"):
+        toy.Steps(row("fitnets", method_args={"hint": "stage9"}))
+
+
+def test_a_finished_student_predicts_without_its_teacher(tmp_path):
+    teacher = tmp_path / "teacher.safetensors"
+    shutil.copy(toy.TAUGHT["teacher__weights"].removeprefix("file:"), teacher)
+    build.run(row("fitnets", teacher__weights=f"file:{teacher}"), tmp_path / "run", quiet=True, report=False)
+    teacher.unlink()
+    loaded = predictor.load(tmp_path / "run")
+    assert loaded.task.outputs == 4
+    assert config.from_json((tmp_path / "run" / "config.json").read_text()).method == "fitnets"
+    assert "params/regressor/conv/kernel" in load_file(tmp_path / "run" / "weights.safetensors")

@@ -1,0 +1,47 @@
+"""FitNets (Romero et al. 2015, arXiv:1412.6550): a map of the student grows like one of the teacher's, eq. 3.
+
+Both of the paper's stages at once: the hint, through a regressor of the teacher's width, and the answers, eq. 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl import distillation, losses
+from tl.methods.base import Batch, Method, Part, pairs_of, parts_of, same_classes, taught, the_classification
+from tl.models.heads import Regressor
+from tl.tasks import Task
+
+
+def make(
+    tasks: Mapping[str, Task],
+    *,
+    weight: float = 1.0,
+    share: float = 0.9,
+    temperature: float = 4.0,
+    hint: str = "stage2",
+    teacher_hint: str = "",
+    teacher: Part | None,
+) -> Method:
+    """`weight`: of the hint, between the maps `hint` and `teacher_hint`, "" for the same; the others as in distill."""
+    task = the_classification(tasks, "fitnets")
+    same_classes("fitnets", teacher, task)
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        inputs = batch["train"]
+        here, outputs = net.maps_and_outputs(inputs)
+        there = taught(net, teacher, inputs)
+        ((own, other),) = pairs_of(here, there, (hint,), (teacher_hint or hint,))
+        guess = net.call("regressor", here[own], there[other].shape[-1])
+        apart = distillation.hint_distance(guess, there[other], (own, other))
+        soft = losses.distillation(outputs[task.name], there["outputs"], temperature).mean()
+        task_loss = task.loss(outputs[task.name], inputs[task.name])
+        value = (1 - share) * task_loss + share * soft + weight * apart
+        return value, {"loss_task": task_loss, "loss_teacher": soft, "apart": apart}
+
+    return Method(
+        streams=("train",), steps=[(loss, None)], parts={**parts_of(teacher), "regressor": Part(lambda: Regressor())}
+    )

@@ -1,0 +1,69 @@
+"""A finished network, of a run or a weights file, as one frozen part of another: the teacher of a student."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from tl import models, weights
+from tl.config import Config
+from tl.errors import InputError
+from tl.methods.base import Part
+from tl.models.heads import Bottleneck, Head, Whole
+
+PARTS = ("backbone", "bottleneck", "head")
+
+
+def make(config: Config) -> Part | None:
+    """The part that config.teacher names, with its weights and preprocessing; None where it names none.
+
+    Of a run (`run:W`) model and arguments are known; of a file they are config.teacher.model and .model_args, or the
+    student's. InputError for weights without a classifier.
+    """
+    spec = config.get("teacher", {}).get("weights", "")
+    if not spec:
+        return None
+    model, arguments = _model(config, spec)
+    loaded = weights.load(spec, model, arguments)
+    flat = {path: leaf for path, leaf in (loaded.flat if loaded else {}).items() if path.split("/")[1] in PARTS}
+    if "params/head/kernel" not in flat:
+        raise InputError(f"the teacher '{spec}' has no classifier: name weights with one in config.teacher.weights.")
+    assert loaded is not None
+    outputs = flat["params/head/kernel"].shape[-1]
+    hidden = _widths(flat, "params/head/fc{}/kernel")
+    narrow = "params/bottleneck/fc/kernel" in flat
+
+    def whole() -> Whole:
+        bottleneck = None
+        if narrow:
+            width, norm = flat["params/bottleneck/fc/kernel"].shape[-1], "params/bottleneck/bn/scale" in flat
+            bottleneck = Bottleneck(width, norm, dtype=config.dtype)
+        backbone = models.make(model, dtype=config.dtype, **arguments)
+        return Whole(backbone, Head(outputs, hidden, dtype=config.dtype), bottleneck)
+
+    return Part(
+        whole,
+        trained=False,
+        preprocess=loaded.preprocess or models.preprocess(model),
+        leaves=flat,
+        outputs=outputs,
+        source=spec,
+    )
+
+
+def _model(config: Config, spec: str) -> tuple[str, dict[str, Any]]:
+    given = config.teacher.model, config.teacher.model_args.to_dict()
+    held = pathlib.Path(spec.removeprefix("run:")) / "config.json"
+    if not given[0] and spec.startswith("run:") and held.is_file():
+        known = json.loads(held.read_text())
+        return known["model"], given[1] or known["model_args"]
+    return given[0] or config.model, given[1] or ({} if given[0] else config.model_args.to_dict())
+
+
+def _widths(flat: Any, name: str) -> tuple[int, ...]:
+    """Widths of the numbered layers that are there."""
+    found = []
+    while (path := name.format(len(found) + 1)) in flat:
+        found.append(flat[path].shape[-1])
+    return tuple(found)
