@@ -8,6 +8,6 @@ from configs import finetune
 
 def get_config(arg):
     c = finetune.get_config(arg)
-    c.groups = (("head.*", {"lr": 10.0}), (".*/(bias|scale)$", {}), (".*", None))
+    c.groups = (("backbone/.*(bias|scale)$", {}), ("backbone", None), (".*", {"lr": 10.0}))
     c.schedule.lr = 1e-2  # few parameters move: they may move further
     return c

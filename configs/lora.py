@@ -9,7 +9,7 @@ from configs import finetune
 def get_config(arg):
     c = finetune.get_config(arg)
     c.lora.rank = 8
-    c.groups = (("head.*", {}), (".*/lora_[ab]$", {}), (".*", None))
+    c.groups = ((".*/lora_[ab]$", {}), ("backbone", None), (".*", {}))
     c.optim.name = "adamw"
     c.schedule.lr = 1e-3
     return c
