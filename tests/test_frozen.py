@@ -57,7 +57,10 @@ def test_the_deepest_frozen_map_takes_the_place_of_images(name, tmp_path):
         assert np.array_equal(batch["label"], work.experiment.streams["train"][0]["label"])
 
 
-@pytest.mark.parametrize("name", ["probe", "flatten", "dropout and average", "dropout between layers", "last stage"])
+@pytest.mark.parametrize(
+    "name",
+    ["probe", "flatten", "dropout between layers", *(["dropout and average", "last stage"] if toy.ALL else [])],
+)
 def test_the_same_parameters_as_without(name, tmp_path):
     """Ten steps in float64, on eight devices."""
     ends = []

@@ -12,7 +12,7 @@ from tl import optim
 from tl.checkpoint import Checkpoints
 
 
-@pytest.mark.parametrize("name", toy.METHODS)
+@pytest.mark.parametrize("name", toy.ONCE)
 def test_a_method(name, tmp_path):
     """In float64, on eight devices: 20 steps, the last 16 of them again from a checkpoint; the first 10 on one.
 

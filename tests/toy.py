@@ -130,6 +130,9 @@ GOLDEN_STEPS = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {"freetyp
 # Where every method costs a minute, two stand for all (without and with a memory), unless TL_TESTS=all.
 ALL = os.environ.get("TL_TESTS") == "all"
 WIDE = list(METHODS) if ALL else ["finetune", "group_dro"]
+# Other arguments of a method that has a row already.
+AGAIN = ("scratch", "bsp", "cdan", "dg_coral", "dg_dann", "dg_mixup")
+ONCE = [name for name in METHODS if ALL or name not in AGAIN]
 
 
 def toy_config(spec: str = "configs/finetune.py", **changes: Any):
