@@ -1,9 +1,10 @@
 """Which backbone for this data? Features of each are computed once, and scored without training it.
 
     python scripts/rank.py --data folder:DIR mobilenet_v2_tf=file:F resnet20_cifar=bundled [--labels-per-class 50]
-        [--set image_size=64] [--json FILE]
+        [--json FILE] [--config.image_size=64 ...]
 
 Prints a table, the best ridge probe first, and which one to take and why. The scores are explained in tl/ranking.py.
+Any key of configs/common.py can be set.
 """
 
 from __future__ import annotations
@@ -27,16 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("backbones", nargs="+", metavar="MODEL=WEIGHTS")
     parser.add_argument("--data", required=True, help="a labelled source, as config.data")
     parser.add_argument("--labels-per-class", type=int, default=0, help="images of each class, drawn by seed; 0: all")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the config, as a flag would"
-    )
     parser.add_argument("--json", type=pathlib.Path, help="the rows in a file as well")
-    options = parser.parse_args(argv)
+    options, flags = parser.parse_known_args(argv)
     try:
+        from tl import config
         from tl.runtime import prepare
 
         prepare()
-        shared = {**read_settings(options.set), "data": options.data, "labels_per_class": options.labels_per_class}
+        shared = {**config.parse_flags(flags), "data": options.data, "labels_per_class": options.labels_per_class}
         named = [split_backbone(text) for text in options.backbones]
         experiments = [experiment_of(model, weights, shared) for model, weights in named]  # all errors first
         rows = []
@@ -62,20 +61,6 @@ def split_backbone(text: str) -> tuple[str, str]:
     return model, weights
 
 
-def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """{"image_size": 64} of ["image_size=64"]."""
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f"--set {pair} is no KEY=VALUE.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
-
-
 def experiment_of(model: str, weights: str, shared: Mapping[str, Any]) -> Any:
     """The probe of a backbone on all labelled training images, none cut off."""
     from tl import build, config
@@ -91,9 +76,8 @@ def experiment_of(model: str, weights: str, shared: Mapping[str, Any]) -> Any:
 def measured(experiment: Any) -> dict[str, Any]:
     """Scores, size and speed of one backbone."""
     import jax
-    import numpy as np
 
-    from tl import metrics, optim, ranking, train, weights
+    from tl import metrics, ranking, train, weights
     from tl.evaluators.collect import collect
 
     state, _ = train.init(experiment)
@@ -116,7 +100,7 @@ def measured(experiment: Any) -> dict[str, Any]:
         "images": len(table["features"]),
         "classes": len(task.classes),
         "features": table["features"].shape[1],
-        "parameters": sum(int(np.size(leaf)) for leaf in optim.paths({"backbone": state.params["backbone"]}).values()),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params["backbone"])),
         "images_per_s": len(table["features"]) / seconds,
     }
 

@@ -101,6 +101,11 @@ def test_teachers_that_cannot_teach():
     toy.Steps(row("relational", **seven))  # features need no classes
     with pytest.raises(InputError, match="the weights of the teacher do not fit its network: params/teacher/"):
         toy.Steps(row("distill", teacher__model_args={"widths": (5,), "hidden": 12}))
+    with pytest.raises(InputError, match="but the method 'finetune' learns from no teacher: leave it out"):
+        build.experiment(toy.toy_config(teacher__model="lenet", **seven))
+    for name, value in (("share", 1.5), ("temperature", 0.0)):
+        with pytest.raises(InputError, match=rf"method_args.{name}={value} must lie in "):
+            build.experiment(row("distill", method_args={name: value}))
     with pytest.raises(InputError, match="written for the model 'lenet', but the model is 'resnet20_cifar'"):
         build.experiment(row("distill", teacher__model="resnet20_cifar"))
     with pytest.raises(InputError, match=r"the student's map 'stage1' is 2 x 2 and the teacher's 'fc' "):

@@ -59,7 +59,7 @@ def test_the_deepest_frozen_map_takes_the_place_of_images(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["probe", "flatten", "dropout between layers", *(["dropout and average", "last stage"] if toy.ALL else [])],
+    ["probe", "flatten", "dropout between layers", "last stage", *(["dropout and average"] if toy.ALL else [])],
 )
 def test_the_same_parameters_as_without(name, tmp_path):
     """Ten steps in float64, on eight devices."""

@@ -64,5 +64,8 @@ def test_what_a_run_leaves_is_an_ordinary_network(tmp_path):
 def test_ranks_and_layers_that_cannot_be():
     with pytest.raises(InputError, match=r"config.lora.rank=5 is larger than .* layers, among them backbone/"):
         toy.Steps(small(lora__rank=5))
+    for wrong in ({"lora__rank": -1}, {"lora__rank": 0, "lora__alpha": 8.0}):
+        with pytest.raises(InputError, match=r"config.lora.rank=.* learns nothing"):
+            toy.Steps(small(**wrong))
     with pytest.raises(InputError, match=r"config.lora.layers='backbone/stage9.*' matches no layer with a kernel"):
         toy.Steps(small(lora__layers="backbone/stage9.*"))

@@ -14,7 +14,7 @@ SMALL = ["--data", "digits", "--labels-per-class", "6"]
 def test_a_table_and_a_recommendation(tmp_path, capsys):
     backbones = ["resnet20_cifar=bundled", "lenet=none"]
     out = tmp_path / "rows.json"
-    assert rank.main([*SMALL, "--json", str(out), "--set", "image_size=16", "--set", "resize=16", *backbones]) == 0
+    assert rank.main([*SMALL, "--json", str(out), "--config.image_size=16", "--config.resize=16", *backbones]) == 0
     said = capsys.readouterr().out
     rows = json.loads(out.read_text())
     assert {row["backbone"] for row in rows} == set(backbones)
@@ -43,8 +43,8 @@ def test_the_recommendation_weighs_speed_within_a_standard_error():
     [
         ([*SMALL, "resnet20_cifar"], "'resnet20_cifar' is no MODEL=WEIGHTS"),
         ([*SMALL, "resnet21=none"], "resnet21"),
-        ([*SMALL, "--set", "image_size", "lenet=none"], "--set image_size is no KEY=VALUE"),
-        ([*SMALL, "--set", "image_size=8", "lenet=none"], "too small for lenet: set config.image_size to 28"),
+        ([*SMALL, "lenet=none", "--config.image_sice=8"], "unknown config key 'image_sice'"),
+        ([*SMALL, "--config.image_size=8", "lenet=none"], "too small for lenet: set config.image_size to 28"),
         (["--data", "nothing:there", "lenet=none"], "nothing"),
     ],
 )

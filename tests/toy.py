@@ -48,7 +48,7 @@ VIEWS = {"strong_transforms": (("rotation", {}), ("shift", {}))}
 
 PLAIN = {"schedule__name": "constant", "model_args": {"width": 4, "blocks": (1,)}}
 
-# A LeNet of seven classes, for methods that go on from the classifier of their weights.
+# A LeNet of seven classes, of a short run (any would do), for methods that go on from the classifier of their weights.
 OLD = f"file:{pathlib.Path(__file__).parent / 'golden' / 'lenet_of_7.safetensors'}"
 
 # One of four classes and another width, for a student to learn from.

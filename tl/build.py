@@ -175,11 +175,12 @@ def make_method(
     config: Config, module: Any, task: tasks.Task, dataset: Dataset, loaded: weights.Loaded | None
 ) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
-    teacher = teachers.make(config) if "teacher" in asked(module) else None
-    if "teacher" in asked(module) and teacher is None:
+    teacher = teachers.make(config)
+    if ("teacher" in asked(module)) != (teacher is not None):
+        wrong = "learns from no teacher: leave it" if teacher else "learns from a teacher, and there is none: set it to"
         raise InputError(
-            f"the method '{config.method}' learns from a teacher, and there is none: set config.teacher.weights to "
-            "run:W or file:F."
+            f"config.teacher.weights='{config.teacher.weights}', but the method '{config.method}' {wrong} "
+            + ("out." if teacher else "run:W or file:F.")
         )
     make = partial(told, config, module, task, loaded, target=bool(dataset.target), teacher=teacher)
     method, count = make(domains=len(dataset.domains)), labelled_domains(dataset)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from tl.errors import InputError
+from tl.errors import InputError, unknown
 
 
 def attention(maps: jax.Array) -> jax.Array:
@@ -37,7 +40,7 @@ def same_places(student: jax.Array, teacher: jax.Array, names: tuple[str, str]) 
 
 
 def pair_distances(features: jax.Array) -> jax.Array:
-    """(N, D) -> (N, N) distances over their mean between unlike rows (Park et al. 2019, RKD, eq. 5 and 6)."""
+    """(N, D) -> (N, N) distances over their mean between unlike rows (Park et al. 2019, RKD, 3.2.1)."""
     square = jnp.sum(jnp.square(features[:, None] - features[None, :]), axis=-1)
     apart = square > 0
     # The root of nothing has no gradient.
@@ -46,7 +49,7 @@ def pair_distances(features: jax.Array) -> jax.Array:
 
 
 def angles(features: jax.Array) -> jax.Array:
-    """(N, D) -> (N, N, N) cosines of the angle at j between i and k (Park et al. 2019, RKD, eq. 8)."""
+    """(N, D) -> (N, N, N) cosines of the angle at j between i and k (Park et al. 2019, RKD, 3.2.2)."""
     towards = features[None, :] - features[:, None]  # [j, i]: from j to i
     square = jnp.sum(jnp.square(towards), axis=-1, keepdims=True)
     apart = square > 0
@@ -55,12 +58,30 @@ def angles(features: jax.Array) -> jax.Array:
 
 
 def huber(difference: jax.Array) -> jax.Array:
-    """Half the square up to 1, then linear (Park et al. 2019, eq. 7)."""
+    """Half the square up to 1, then linear (Huber 1964)."""
     size = jnp.abs(difference)
     return jnp.where(size <= 1, 0.5 * jnp.square(difference), size - 0.5)
 
 
 def relational(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(N, D) and (N, E) features -> the mean Huber losses of distances and of angles (Park et al. 2019, eq. 6, 9)."""
+    """(N, D) and (N, E) features -> the mean Huber losses of distances and of angles (Park et al. 2019)."""
     distance = huber(pair_distances(student) - pair_distances(teacher)).mean()
     return distance, huber(angles(student) - angles(teacher)).mean()
+
+
+def pairs_of(
+    here: Mapping[str, Any], there: Mapping[str, Any], maps: Sequence[str], others: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Names of the student's and the teacher's maps side by side; without any, the stages of both in turn."""
+    stages = [[name for name in found if name.startswith("stage")] for found in (here, there)]
+    own, other = list(maps) or stages[0], list(others) or list(maps) or stages[1]
+    for chosen, found in ((own, here), (other, there)):
+        for name in chosen:
+            if name not in found:
+                raise unknown("map in method_args", name, list(found))
+    if len(own) != len(other):
+        raise InputError(
+            f"{len(own)} maps of the student ({', '.join(own)}) and {len(other)} of the teacher ({', '.join(other)}) "
+            "cannot be matched in turn: name as many of each in method_args."
+        )
+    return list(zip(own, other, strict=True))

@@ -44,7 +44,6 @@ def complete(
             work.progress.message(f"no evaluation is fit to be chosen by {experiment.config.select}: the last step is")
         average_valley(work)
         values, collected = work.evaluate(experiment.evals)
-        moved = parameter_counts(work.state, work.optimizer, brought(experiment))
         variables = exported(meshes.gather(work.state.variables), experiment)
         summary = {
             **values,
@@ -54,7 +53,7 @@ def complete(
             "selected/step": int(work.state.step),
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
-            **moved,
+            **parameter_counts(work.state, work.optimizer, brought(experiment)),
             "seed": experiment.config.seed,
             "commit": provenance.commit(),
             **{f"version/{name}": version for name, version in provenance.versions().items()},

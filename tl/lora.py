@@ -25,6 +25,8 @@ A, B = "lora_a", "lora_b"
 def added(params: Mapping[str, Any], config: Config, key: jax.Array) -> dict[str, Any]:
     """`params` with thin matrices beside the kernels that config.lora names; b is nothing, so nothing changes yet."""
     rank, layers = config.lora.rank, config.lora.layers or "backbone/"
+    if rank < 0 or (not rank and (config.lora.alpha or config.lora.layers)):
+        raise InputError(f"config.lora.rank={rank} learns nothing: it must be 1 or more, or all of config.lora unset.")
     if not rank:
         return dict(params)
     shapes = {
@@ -41,7 +43,7 @@ def added(params: Mapping[str, Any], config: Config, key: jax.Array) -> dict[str
             f"config.lora.rank={rank} is larger than {len(small)} layers, among them {path}, a matrix {sides[0]} x "
             f"{sides[1]}: take a lower rank, or leave such layers out of config.lora.layers."
         )
-    tree = _copied(params)
+    tree: Any = jax.tree.map(lambda leaf: leaf, params)  # containers of its own
     for path, kernel in shapes.items():
         inputs, outputs = _sides(kernel)
         node = _at(tree, path)
@@ -53,7 +55,7 @@ def added(params: Mapping[str, Any], config: Config, key: jax.Array) -> dict[str
 
 def merged(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """The tree of the network itself: every kernel with what lies beside it, and nothing beside it."""
-    if not config.get("lora", {}).get("rank", 0):
+    if not config.lora.rank:
         return dict(params)
 
     def walk(node: Any) -> Any:
@@ -76,10 +78,6 @@ def own(path: str) -> bool:
 
 def _sides(kernel: Any) -> tuple[int, int]:
     return math.prod(kernel.shape[:-1]), kernel.shape[-1]
-
-
-def _copied(node: Any) -> Any:
-    return {name: _copied(child) for name, child in node.items()} if isinstance(node, Mapping) else node
 
 
 def _at(tree: Any, path: str) -> Any:

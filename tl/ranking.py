@@ -14,7 +14,7 @@ RIDGES = tuple(10.0**k for k in range(-3, 5))
 
 
 def h_score(features: np.ndarray, labels: np.ndarray) -> float:
-    """Trace of cov(f)^-1 cov(E[f | y]) (Bao et al. 2019, eq. 4)."""
+    """Trace of cov(f)^-1 cov(E[f | y]) (Bao et al. 2019)."""
     centred = features - features.mean(axis=0)
     means = np.stack([centred[labels == c].mean(axis=0) for c in np.unique(labels)])
     between = means[np.unique(labels, return_inverse=True)[1]]
@@ -23,14 +23,14 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def leep(source: np.ndarray, labels: np.ndarray) -> float:
-    """Mean log of sum_z p(y | z) p(z | x), p(y | z) from the data (Nguyen et al. 2020, eq. 3)."""
+    """Mean log of sum_z p(y | z) p(z | x), p(y | z) from the data (Nguyen et al. 2020)."""
     joint = one_hot(labels).T @ source / len(labels)
     given = joint / np.maximum(joint.sum(axis=0, keepdims=True), 1e-300)
     return float(np.log(np.maximum((source @ given.T)[np.arange(len(labels)), labels], 1e-300)).mean())
 
 
 def nce(source: np.ndarray, labels: np.ndarray) -> float:
-    """Minus the conditional entropy of the labels, the source's best class being known (Tran et al. 2019, eq. 2)."""
+    """Minus the conditional entropy of the labels, the source's best class being known (Tran et al. 2019)."""
     joint = one_hot(labels).T @ np.eye(source.shape[1])[source.argmax(axis=1)] / len(labels)
     total = np.broadcast_to(joint.sum(axis=0, keepdims=True), joint.shape)
     there = joint > 0
@@ -63,7 +63,7 @@ def logme(features: np.ndarray, labels: np.ndarray, rounds: int = 100) -> float:
 
 
 def trans_rate(features: np.ndarray, labels: np.ndarray, distortion: float = 1e-4) -> float:
-    """Coding rate of the features minus that of the classes' own, in nats (Huang et al. 2022, eq. 4 and 5)."""
+    """Coding rate of the features minus that of the classes' own, in nats (Huang et al. 2022)."""
 
     def rate(rows: np.ndarray) -> float:
         small = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows

@@ -22,7 +22,7 @@ def map_distance(here: jax.Array, there: jax.Array, attention: jax.Array) -> jax
     """(N, ..., C) maps and (C,) `attention` of sum 1 -> how far apart the maps are, one number.
 
     Half the weighted sum over channels of squared distances, times C and over the positions of a map: with even
-    attention and any size of map, half the sum over channels of the mean square (Li et al. 2019, DELTA, eq. 6).
+    attention and any size of map, half the sum over channels of the mean square (Li et al. 2019, DELTA).
     """
     channels = here.shape[-1]
     each = jnp.mean(jnp.square(here - there).reshape(here.shape[0], -1, channels), axis=1)
@@ -30,7 +30,7 @@ def map_distance(here: jax.Array, there: jax.Array, attention: jax.Array) -> jax
 
 
 def smallest_singular_values(features: jax.Array, count: int = 1) -> jax.Array:
-    """Sum of the squares of the `count` smallest ones of an (N, D) batch (Chen et al. 2019, BSS, eq. 5)."""
+    """Sum of the squares of the `count` smallest ones of an (N, D) batch (Chen et al. 2019, BSS)."""
     return jnp.sum(jnp.square(jnp.linalg.svd(features, compute_uv=False)[-count:]))
 
 

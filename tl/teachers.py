@@ -21,7 +21,7 @@ def make(config: Config) -> Part | None:
     Of a run (`run:W`) model and arguments are known; of a file they are config.teacher.model and .model_args, or the
     student's. InputError for weights without a classifier.
     """
-    spec = config.get("teacher", {}).get("weights", "")
+    spec = config.teacher.weights
     if not spec:
         return None
     model, arguments = _model(config, spec)

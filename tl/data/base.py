@@ -33,13 +33,11 @@ class Split:
         """The images at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         load, names = self.load, self.names
-        return Split(
+        return dataclasses.replace(
+            self,
             load=lambda i: load(int(indices[i])),
             labels={task: values[indices] for task, values in self.labels.items()},
             names=[names[int(i)] for i in indices],
-            in_memory=self.in_memory,
-            width=self.width,
-            origin=self.origin,
         )
 
 
@@ -64,12 +62,12 @@ class Dataset:
 def concatenate(first: Split, second: Split) -> Split:
     """The images of `first`, then those of `second`."""
     n = len(first)
-    return Split(
+    return dataclasses.replace(
+        first,
         load=lambda i: first.load(i) if i < n else second.load(i - n),
         labels={task: np.concatenate([values, second.labels[task]]) for task, values in first.labels.items()},
         names=[*first.names, *second.names],
         in_memory=first.in_memory and second.in_memory,
-        width=first.width,
         origin=first.origin if first.origin == second.origin else f"{first.origin}+{second.origin}",
     )
 

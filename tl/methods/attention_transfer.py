@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from tl import distillation
-from tl.methods.base import Batch, Method, Part, pairs_of, parts_of, taught, the_classification
+from tl.methods.base import Batch, Method, Part, parts_of, taught, the_classification
 from tl.tasks import Task
 
 
@@ -29,7 +29,7 @@ def make(
         there = taught(net, teacher, inputs)
         apart = sum(
             distillation.attention_distance(here[own], there[other], (own, other))
-            for own, other in pairs_of(here, there, maps, teacher_maps)
+            for own, other in distillation.pairs_of(here, there, maps, teacher_maps)
         )
         task_loss = task.loss(outputs[task.name], inputs[task.name])
         return task_loss + 0.5 * weight * apart, {"loss_task": task_loss, "apart": apart}

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl.errors import InputError, unknown
+from tl.errors import InputError
 from tl.tasks import Task
 
 Batch = Mapping[str, Mapping[str, jax.Array]]  # {stream: {field: array}}
@@ -88,6 +88,11 @@ def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def new_layers(net: Any) -> dict[str, Any]:
+    """The parameters of all parts but the backbone."""
+    return {part: tree for part, tree in net.params.items() if part != "backbone"}
+
+
 def taught(net: Any, teacher: Part | None, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """The teacher's maps and `outputs` for the same images, through which no gradient goes."""
     assert teacher is not None
@@ -108,24 +113,6 @@ def same_classes(method: str, teacher: Part | None, task: Task) -> None:
         )
 
 
-def pairs_of(
-    here: Mapping[str, Any], there: Mapping[str, Any], maps: Sequence[str], others: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Names of the student's and the teacher's maps side by side; without any, the stages of both in turn."""
-    stages = [[name for name in found if name.startswith("stage")] for found in (here, there)]
-    own, other = list(maps) or stages[0], list(others) or list(maps) or stages[1]
-    for chosen, found in ((own, here), (other, there)):
-        for name in chosen:
-            if name not in found:
-                raise unknown("map in method_args", name, list(found))
-    if len(own) != len(other):
-        raise InputError(
-            f"{len(own)} maps of the student ({', '.join(own)}) and {len(other)} of the teacher ({', '.join(other)}) "
-            "cannot be matched in turn: name as many of each in method_args."
-        )
-    return list(zip(own, other, strict=True))
-
-
 def needs_classifier(method: str, source_outputs: int) -> None:
     """InputError where the weights bring no classifier of their own."""
     if not source_outputs:
@@ -133,6 +120,12 @@ def needs_classifier(method: str, source_outputs: int) -> None:
             f"the method '{method}' goes on from the classifier of the weights, and config.weights has none: name "
             "weights with a classifier, not 'none'."
         )
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """InputError for an argument out of its range."""
+    if not low <= value <= high:
+        raise InputError(f"method_args.{name}={value} must lie in {low}..{high}.")
 
 
 @dataclasses.dataclass(frozen=True)

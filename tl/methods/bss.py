@@ -1,4 +1,4 @@
-"""Batch spectral shrinkage (Chen et al. 2019, NeurIPS): what the features hardly say is taken for harm, eq. 5."""
+"""Batch spectral shrinkage (Chen et al. 2019, NeurIPS): what the features hardly say is taken for harm."""
 
 from __future__ import annotations
 

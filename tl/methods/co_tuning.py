@@ -1,7 +1,7 @@
 """Co-Tuning (You et al. 2020, NeurIPS): the weights' own classifier learns on, from what old classes say of new ones.
 
 p(old class | new class) is the mean of the old classifier's predictions over the images of a new class (their direct
-way); eq. 3 adds its cross-entropy to the new classifier's.
+way); its cross-entropy is added to the new classifier's.
 """
 
 from __future__ import annotations

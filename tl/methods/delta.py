@@ -1,6 +1,6 @@
-"""DELTA (Li et al. 2019, arXiv:1901.09229): maps stay near those of the start, eq. 6, by each channel's worth.
+"""DELTA (Li et al. 2019, arXiv:1901.09229): maps stay near those of the start, by each channel's worth.
 
-A channel is worth what the loss rises by without it, eq. 7, on the weights that the run starts with: probe first.
+A channel is worth what the loss rises by without it, on the weights that the run starts with: probe first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from tl import regularisers
 from tl.errors import unknown
-from tl.methods.base import Batch, Method, head_name, start_of, the_classification
+from tl.methods.base import Batch, Method, new_layers, start_of, the_classification
 from tl.models.ops import per_channel
 from tl.tasks import Task
 
@@ -30,13 +30,12 @@ def make(
     batches: int = 4,
     temperature: float = 5.0,
 ) -> Method:
-    """`weight`: of the distance of the maps; `beta`: of the head's squared norm; set optim.weight_decay to 0.
+    """`weight`: of the distance of the maps; `beta`: of the new layers' squared norm; set optim.weight_decay to 0.
 
     `maps`: which are compared, () for every stage's. `batches`: of evaluation, over which channels are weighed by
-    softmax(rise / temperature); 0: all channels alike.
+    softmax(rise / temperature), a pass for each channel of each map; 0: all channels alike, at no cost.
     """
     task = the_classification(tasks, "delta")
-    head = head_name(list(tasks), task.name)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
@@ -48,21 +47,22 @@ def make(
         distances = [regularisers.map_distance(here[name], there[name], attention[name]) for name in known]
         apart = sum(distances, jnp.zeros(()))
         task_loss = task.loss(outputs[task.name], inputs[task.name])
-        size = regularisers.squared_norm(net.params[head])
+        size = regularisers.squared_norm(new_layers(net))
         return task_loss + weight * apart + 0.5 * beta * size, {"loss_task": task_loss, "moved": apart}
 
     def memory(net: Any, data: Any) -> dict[str, Any]:
-        found = channel_rises(net, task, itertools.islice(data["train"], max(1, batches)), maps)
-        scale = (batches > 0) / temperature
-        return {
-            "start": start_of(net, "backbone"),
-            "attention": {name: jax.nn.softmax(rise * scale) for name, rise in found.items()},
-        }
+        if batches:
+            rises = channel_rises(net, task, itertools.islice(data["train"], batches), maps)
+        else:
+            shapes = jax.eval_shape(net.maps, next(iter(data["train"])))
+            rises = {name: jnp.zeros(shapes[name].shape[-1]) for name in compared(shapes, maps)}
+        attention = {name: jax.nn.softmax(rise / temperature) for name, rise in rises.items()}
+        return {"start": start_of(net, "backbone"), "attention": attention}
 
     return Method(streams=("train",), steps=[(loss, None)], memory=memory)
 
 
-def compared(found: Mapping[str, jax.Array], chosen: Sequence[str]) -> list[str]:
+def compared(found: Mapping[str, Any], chosen: Sequence[str]) -> list[str]:
     """The names of the maps to compare."""
     for name in chosen:
         if name not in found:
@@ -73,6 +73,7 @@ def compared(found: Mapping[str, jax.Array], chosen: Sequence[str]) -> list[str]
 def channel_rises(net: Any, task: Task, data: Iterable[Any], chosen: Sequence[str]) -> dict[str, jax.Array]:
     """{map: (C,)} by how much the mean loss over the batches of `data` rises when a channel is nothing."""
 
+    @jax.jit  # what `net` holds comes in as an argument: else it would be a constant of the program
     def sums(params: Any, stats: Any, inputs: Mapping[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
         here = net.elsewhere(params, stats)
         shown = inputs.get("mask", jnp.ones(inputs[task.name].shape[0], bool))
@@ -89,7 +90,6 @@ def channel_rises(net: Any, task: Task, data: Iterable[Any], chosen: Sequence[st
 
         return {name: rise(name) for name in compared(found, chosen)}, shown.sum()
 
-    # What `net` holds comes in as an argument: else it would be a constant of the program.
-    found = [jax.jit(sums)(net.params, net.stats, inputs) for inputs in data]
+    found = [sums(net.params, net.stats, inputs) for inputs in data]
     rises, counts = jax.tree.map(lambda *each: sum(each), *found)
     return jax.tree.map(lambda rise: rise / counts, rises)

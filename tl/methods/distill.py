@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, Part, parts_of, same_classes, taught, the_classification
+from tl.methods.base import Batch, Method, Part, parts_of, same_classes, taught, the_classification, within
 from tl.tasks import Task
 
 
@@ -16,6 +17,8 @@ def make(tasks: Mapping[str, Task], *, share: float = 0.9, temperature: float = 
     """`share`: of the teacher's answers in the loss, the labels have the rest; `temperature`: of both softmaxes."""
     task = the_classification(tasks, "distill")
     same_classes("distill", teacher, task)
+    within("share", share, 0, 1)
+    within("temperature", temperature, 1e-3, math.inf)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]

@@ -5,13 +5,14 @@ Both of the paper's stages at once: the hint, through a regressor of the teacher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from tl import distillation, losses
-from tl.methods.base import Batch, Method, Part, pairs_of, parts_of, same_classes, taught, the_classification
+from tl.methods.base import Batch, Method, Part, parts_of, same_classes, taught, the_classification, within
 from tl.models.heads import Regressor
 from tl.tasks import Task
 
@@ -29,12 +30,14 @@ def make(
     """`weight`: of the hint, between the maps `hint` and `teacher_hint`, "" for the same; the others as in distill."""
     task = the_classification(tasks, "fitnets")
     same_classes("fitnets", teacher, task)
+    within("share", share, 0, 1)
+    within("temperature", temperature, 1e-3, math.inf)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
         here, outputs = net.maps_and_outputs(inputs)
         there = taught(net, teacher, inputs)
-        ((own, other),) = pairs_of(here, there, (hint,), (teacher_hint or hint,))
+        ((own, other),) = distillation.pairs_of(here, there, (hint,), (teacher_hint or hint,))
         guess = net.call("regressor", here[own], there[other].shape[-1])
         apart = distillation.hint_distance(guess, there[other], (own, other))
         soft = losses.distillation(outputs[task.name], there["outputs"], temperature).mean()

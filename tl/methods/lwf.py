@@ -5,13 +5,14 @@ The weights' own classifier, for classes that the data need not have, goes on be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from tl import losses
-from tl.methods.base import OLD_HEAD, Batch, Method, Part, needs_classifier, start_of, the_classification
+from tl.methods.base import OLD_HEAD, Batch, Method, Part, needs_classifier, start_of, the_classification, within
 from tl.models.heads import Head
 from tl.tasks import Task
 
@@ -20,6 +21,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 4.0, temperature: float =
     """`weight`: of the old answers, 1 in the paper, 4 in the Transfer Learning Library; `temperature` of both."""
     task = the_classification(tasks, "lwf")
     needs_classifier("lwf", source_outputs)
+    within("temperature", temperature, 1e-3, math.inf)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]

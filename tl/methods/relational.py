@@ -13,7 +13,7 @@ from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, distance: float = 25.0, angle: float = 50.0, teacher: Part | None) -> Method:
-    """`distance`, `angle`: weights of eq. 6 and 9, the paper's 1 : 2, on the pooled features."""
+    """`distance`, `angle`: weights of the two terms, the paper's 1 : 2, on the pooled features."""
     task = the_classification(tasks, "relational")
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 
-from tl.methods.base import Batch, Method, supervised
+from tl.methods.base import Batch, Method, supervised, within
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, probability: float = 0.5) -> Method:
     """`probability` that a channel takes its running statistics, drawn for each channel of each layer and step."""
+
+    within("probability", probability, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         return supervised(net, tasks, batch["train"], running_share=probability), {}

@@ -139,10 +139,11 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
-        factor = scale * lax.rsqrt(var.value + self.epsilon)
-        shift = bias - mean.value * factor
+        before = mean.value, var.value
 
         def by_running() -> jax.Array:
+            factor = scale * lax.rsqrt(before[1] + self.epsilon)
+            shift = bias - before[0] * factor
             return (x.astype(dtype) * per_channel(factor, x) + per_channel(shift, x)).astype(x.dtype)
 
         if not self.owns(mode):
