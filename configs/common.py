@@ -35,6 +35,10 @@ def get_config() -> ConfigDict:
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
     c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
+    c.increments = 0  # groups into which the classes are cut: a stage learns each, from the last one's weights
+    c.increment = 0  # the group of this stage, counted from 1; set by increments
+    c.exemplars = 0  # images of each class, drawn by seed, that later stages still have; 0: none (earlier: all)
+    c.earlier = ""  # data that the weights have learnt, to go on from: tested beside the new, and kept for replay
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.

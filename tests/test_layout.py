@@ -17,13 +17,14 @@ SOURCES = [
     *sorted((ROOT / "configs").rglob("*.py")),
 ]
 
-MATHS = ("tl.losses", "tl.alignment", "tl.distillation", "tl.mixing", "tl.regularisers")
+MATHS = ("tl.losses", "tl.alignment", "tl.distillation", "tl.mixing", "tl.regularisers", "tl.contrast")
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
     "tl.regularisers": (),
     "tl.distillation": (),
+    "tl.contrast": (),
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),

@@ -58,6 +58,9 @@ TAUGHT = {
     "teacher__model_args": {"widths": (6,), "hidden": 12},
 }
 
+# Five of ten classes, the first five as if they had been learnt before.
+SECOND_GROUP = {**PLAIN, **LENET, "increments": 2, "increment": 2, "exemplars": 3}
+
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
 # all randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
@@ -121,6 +124,17 @@ METHODS = {
     "fitnets": {**PLAIN, **LENET, **TAUGHT, "method_args": {"hint": "stage1"}},
     "attention_transfer": {**PLAIN, **LENET, **TAUGHT},
     "relational": {**PLAIN, **LENET, **TAUGHT},
+    "bi_tuning": {
+        **PLAIN,
+        **LENET,
+        "bottleneck__width": 8,
+        "strong_transforms": (("shift", {}),),
+        "method_args": {"keys": 3, "width": 5, "momentum": 0.9},
+    },
+    "replay": SECOND_GROUP,
+    "lwf_incremental": {**SECOND_GROUP, "falls": "loss_new"},
+    "ewc": {**SECOND_GROUP, "method_args": {"weight": 10.0}, "falls": "loss_new"},
+    "icarl": SECOND_GROUP,
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

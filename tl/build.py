@@ -20,6 +20,7 @@ from tl import (
     begin,
     finish,
     hosts,
+    increments,
     inputs,
     models,
     reverse,
@@ -63,8 +64,10 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Sum
         raise unknown("combine", config.combine, COMBINE)
     if runs.is_set(config):
         return runs.run_set(config, folder, one, quiet=quiet)
+    if config.increments and not config.increment:
+        return increments.run(config, folder, one, quiet=quiet)
     if config.stages:
-        return runs.run_stages(config, folder, one, quiet=quiet)
+        return runs.run_stages(config, folder, one, config.stages, quiet=quiet)
     if config.combine == "interpolate" or (
         config.combine == "ensemble" and len(weights.split_specs(config.weights)) > 1
     ):
@@ -160,6 +163,7 @@ def told(
         "target": target,
         "source_outputs": begin.old_classes(loaded),
         "teacher": teacher,
+        "earlier": increments.earlier(config, task),
     }
     return module.make(
         {task.name: task}, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)}
@@ -235,6 +239,9 @@ def check_numbers(config: Config) -> None:
         "batch_size": 1,
         "cached_views": 0,
         "target_labels": 0,
+        "increments": 0,
+        "increment": 0,
+        "exemplars": 0,
     }
     for key, bound in least.items():
         if config[key] < bound:

@@ -22,6 +22,8 @@ from tl.report.files import plain, write_atomic
 from tl.step import State
 from tl.watch import Choice
 
+EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
+
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
     """The summary of a run that has ended, None of one that has not."""
@@ -85,7 +87,7 @@ def results(summary: Mapping[str, Any]) -> str:
     lines: dict[str, list[str]] = {}
     for key, value in summary.items():
         stream, _, metric = key.rpartition("/")
-        if stream.split("/")[0] in ("before", "source", "val", "test", "target") and isinstance(value, float):
+        if stream.split("/")[0] in EVALUATED and isinstance(value, float):
             lines.setdefault(stream, []).append(f"{metric} {value:.4f}")
     return "\n".join(f"{stream}: {', '.join(figures)}" for stream, figures in lines.items())
 

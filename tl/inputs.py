@@ -11,13 +11,13 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, images, streams, transforms
+from tl.data import domains, images, increments, streams, transforms
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG
 from tl.errors import InputError
 from tl.preprocess import Preprocess
 
-AT_THE_END = ("test", "pool")  # sets that are evaluated once, with the selected weights
+AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -74,9 +74,14 @@ def check_kind(config: Config, dataset: Dataset) -> None:
 
 
 def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
-    """The images of a stream: `train` and `target`, and `NAME_strong` for other views of the same ones."""
-    held = {"train": "train", "target": "unlabelled"}
+    """The images of a stream: `train`, `target`, `earlier`, `exemplars`, and `NAME_strong` for other views of those."""
+    held = {"train": "train", "target": "unlabelled", "earlier": "earlier", "exemplars": "exemplars"}
     kind = held.get(name.removesuffix(STRONG), "")
+    if kind not in dataset.splits and kind in ("earlier", "exemplars"):
+        raise InputError(
+            f"the method '{config.method}' keeps images of what was learnt: set config.exemplars to how many "
+            "of each class, with config.increments, or config.earlier to their data."
+        )
     if kind not in dataset.splits:
         raise InputError(
             f"the method '{config.method}' reads the stream '{name}', and there is none: set config.target to data of "
@@ -96,6 +101,8 @@ def evaluated(dataset: Dataset, seed: int, pool: bool = False) -> dict[str, Spli
     all of these.
     """
     found = {name: dataset.splits[name] for name in ("val", "test", "target") if len(dataset.splits.get(name, ()))}
+    if "earlier_test" in dataset.splits:
+        found["earlier"] = dataset.splits["earlier_test"]
     if dataset.target:
         for name, split in (("reference", dataset.splits["train"]), ("unlabelled", dataset.splits["unlabelled"])):
             chosen = np.random.default_rng([seed, 4]).permutation(len(split))[:SAMPLE]
@@ -115,19 +122,28 @@ def repeated(split: Split, config: Config) -> Split:
 def open_data(config: Config) -> Dataset:
     """The config's domains, opened and cut."""
     images.use(config.image_library)
-    return domains.open_domains(
+    how = {
+        "seed": config.seed,
+        "val_fraction": config.val_fraction,
+        "skip_broken": config.skip_broken,
+        "classes": config.classes,
+        "kind": config.task,
+    }
+    dataset = domains.open_domains(
         config.data,
         config.target,
         transductive=config.transductive,
         target_labels=config.target_labels,
-        seed=config.seed,
-        val_fraction=config.val_fraction,
         per_class=config.labels_per_class,
         fold=(config.fold, config.folds) if config.fold >= 0 else None,
-        skip_broken=config.skip_broken,
-        classes=config.classes,
-        kind=config.task,
+        **how,
     )
+    if config.get("increment", 0):
+        return increments.group(dataset, config.increments, config.increment, config.exemplars, config.seed)
+    if config.get("earlier", ""):
+        earlier = domains.open_domains(config.earlier, per_class=config.exemplars, **how)
+        return increments.beside(dataset, earlier, (config.data, config.earlier))
+    return dataset
 
 
 def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:

@@ -106,6 +106,14 @@ def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     }
 
 
+def forgetting(accuracy: np.ndarray) -> float:
+    """(K, K) accuracy on group j after stage i >= j -> how far below its best each group but the last ends, the mean.
+
+    Chaudhry et al. 2018, arXiv:1801.10112, the measure F_k.
+    """
+    return float(np.mean(np.nanmax(accuracy[:-1, :-1], axis=0) - accuracy[-1, :-1]))
+
+
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(len(above)), where=np.asarray(below) > 0)
 

@@ -13,9 +13,13 @@ def squared_norm(tree: Any) -> jax.Array:
     return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
 
 
-def squared_distance(tree: Any, other: Any) -> jax.Array:
-    """The sum of the squared differences of all leaves."""
-    return squared_norm(jax.tree.map(jnp.subtract, tree, other))
+def squared_distance(tree: Any, other: Any, weights: Any = None) -> jax.Array:
+    """The sum of the squared differences of all leaves, each number times its weight where there are `weights`."""
+    apart = jax.tree.map(jnp.subtract, tree, other)
+    if weights is None:
+        return squared_norm(apart)
+    each = jax.tree.map(lambda difference, weight: jnp.sum(weight * jnp.square(difference)), apart, weights)
+    return sum(jax.tree.leaves(each), jnp.zeros(()))
 
 
 def map_distance(here: jax.Array, there: jax.Array, attention: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -125,8 +125,19 @@ def headline(summary: Summary) -> str:
     return f"{figure}, {summary.get('time/wall_s', 0):.0f} s"
 
 
-def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
-    """The same loop again from the last stage's selected weights; finished stages are skipped when the run goes on."""
+def run_stages(
+    config: Config,
+    folder: pathlib.Path,
+    run_one: RunOne,
+    changes: Sequence[Mapping[str, Any]],
+    *,
+    about: Callable[[list[pathlib.Path]], Summary] = lambda folders: {},
+    quiet: bool = False,
+) -> Summary:
+    """The same loop again from the last stage's selected weights; finished stages are skipped when the run goes on.
+
+    `changes` are what each stage sets; `about` gives the summary what only the folders of all stages together tell.
+    """
     if config.get("reverse_validation", False):
         raise InputError(
             "config.reverse_validation turns one run around, and this one has stages: the way back would start from "
@@ -135,25 +146,26 @@ def run_stages(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: 
     began = time.perf_counter()
     base = configs.merged(config, {"stages": ()})
     stages = []
-    for number, changes in enumerate(config.stages):
-        follows = {"weights": f"run:{folder}/stages/{number - 1}", "classifier": "auto"} if number else {}
-        stages.append(configs.merged(base, {**follows, **dict(changes)}))
+    folders = [folder / "stages" / str(number) for number in range(len(changes))]
+    for number, own in enumerate(changes):
+        follows = {"weights": f"run:{folders[number - 1]}", "classifier": "auto"} if number else {}
+        stages.append(configs.merged(base, {**follows, **dict(own)}))
     workdir.claim(folder, config)
     summary: Summary = {}
     for number, stage in enumerate(stages):
         if not quiet:
             print(f"stage {number + 1} of {len(stages)}", flush=True)
-        done = run_one(stage, folder / "stages" / str(number), quiet=quiet)
+        done = run_one(stage, folders[number], quiet=quiet)
         summary |= {
             f"stage{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/", "target/"))
         }
         summary |= done
-    last = folder / "stages" / str(len(stages) - 1)
+    summary |= about(folders)
     summary["time/wall_s"] = round(time.perf_counter() - began, 3)
     if jax.process_index() == 0:
         for name in ("weights.safetensors", "predictions.npz", "report.html"):
-            if (last / name).is_file():
-                write_atomic(folder / name, (last / name).read_bytes())
+            if (folders[-1] / name).is_file():
+                write_atomic(folder / name, (folders[-1] / name).read_bytes())
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     return summary
 

@@ -22,8 +22,9 @@ from tl.data import streams as data_streams
 from tl.data.base import Dataset
 from tl.data.order import endless
 from tl.errors import InputError
-from tl.evaluators import class_report, validators
+from tl.evaluators import class_report
 from tl.evaluators.collect import Collected, collect, fields_of
+from tl.evaluators.figures import figures
 from tl.inputs import AT_THE_END
 from tl.methods.base import Method
 from tl.net import Net
@@ -74,6 +75,7 @@ class Run:
     state: State
     optimizer: optim.Optimizer
     own_stats: Callable[[str], bool]
+    bind: Callable[..., Net]  # in evaluation
     predict: Callable[[State, Mapping[str, jax.Array]], Mapping[str, jax.Array]]
     log: Log
     checkpoints: Checkpoints
@@ -90,22 +92,12 @@ class Run:
         self.log.close()
 
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
-        """{"val/accuracy": ...} and what was collected, for each set in `names`; scores where there is a target."""
-        values, collected = {}, {}
-        for name in names:
-            batches = self.feeds.evals[name]
-            table = collected[name] = collect(partial(self.predict, self.state), batches)
-            for task in self.experiment.tasks.values():
-                if task.name not in table:
-                    continue
-                prefix = name if len(self.experiment.tasks) == 1 else f"{name}/{task.name}"
-                metrics = task.metrics(table[f"outputs/{task.name}"], table[task.name])
-                values |= {f"{prefix}/{metric}": value for metric, value in metrics.items()}
-        (task, *_) = self.experiment.tasks.values()
-        if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":
-            scored = [collected[name] for name in ("reference", "val", "unlabelled")]
-            values |= validators.scores(*scored, task=task.name)
-        return values, collected
+        """What `figures` says of the sets in `names`, and what was collected of them."""
+        net, method = self.bind(**self.state.variables), self.experiment.method
+        memory = method.ready(net, self.state.memory, self.experiment.passes)
+        predict = partial(self.predict, dataclasses.replace(self.state, memory=memory))
+        collected = {name: collect(predict, self.feeds.evals[name]) for name in names}
+        return figures(collected, self.experiment.tasks), collected
 
 
 def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> Run:
@@ -129,6 +121,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         state,
         optimizer,
         own_stats,
+        bind,
         lambda s, batch: predict(s.variables, s.memory, batch),
         Log(folder, resume_step=resume, write=jax.process_index() == 0),
         checkpoints,
@@ -236,7 +229,7 @@ def run(work: Run) -> dict[str, float]:
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     advance = advancing(work, begin)
     if config.evaluate_before and begin == 0 and not work.log.rows():
-        values, _ = work.evaluate([name for name in ("test", "target") if name in work.feeds.evals])
+        values, _ = work.evaluate([name for name in ("test", "target", "earlier") if name in work.feeds.evals])
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})
     with work.progress, Interrupts() as interrupts:
         while step < total and not patience.over:

@@ -53,7 +53,7 @@ def open_domains(
         alone = how | {"val_fraction": 0.0, "per_class": 0, "fold": None}
         opened.append(open_source(target, **alone, cut_test=not transductive))
         _check_apart([*specs, target], opened)
-    _check_classes(list(zip(names, opened, strict=True)))
+    check_classes(list(zip(names, opened, strict=True)))
     _check_widths(list(zip(names, opened, strict=True)))
     if target:
         parts |= _target_splits(parts["train"], opened[-1], len(specs), transductive, target_labels, how.get("seed", 0))
@@ -132,7 +132,8 @@ def _check_widths(opened: list[tuple[str, Dataset]]) -> None:
         raise InputError(f"the domains hold different things ({said}): name domains with the same features.")
 
 
-def _check_classes(opened: list[tuple[str, Dataset]]) -> None:
+def check_classes(opened: Sequence[tuple[str, Dataset]]) -> None:
+    """InputError where the named data sets tell different classes apart."""
     (first, reference), *others = opened
     for name, dataset in others:
         if dataset.classes == reference.classes:

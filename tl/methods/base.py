@@ -3,7 +3,8 @@
 A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=..., ...) -> Method`. The loop knows
 no method: it reads the fields below. `make` may also ask for facts by these names: `domains`, the number of labelled
 domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
-knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction.
+knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction;
+`earlier`, how many of the classes were learnt before, in earlier stages or by earlier data.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ class Method:
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
+    ready: Callable[[Any, Any, Any], Any] = lambda net, memory, data: memory  # what an evaluation gets as memory
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
     )
 
 
-FACTS = ("domains", "target", "source_outputs", "teacher")  # which `make` may ask for by name
+FACTS = ("domains", "target", "source_outputs", "teacher", "earlier")  # which `make` may ask for by name
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 

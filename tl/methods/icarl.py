@@ -1,0 +1,60 @@
+"""iCaRL (Rebuffi et al. 2017, arXiv:1611.07725): kept images, old answers, and the class of the nearest mean, alg. 1-3.
+
+Kept images are drawn at random, not by herding. A finished run without them predicts with its head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl import contrast, losses
+from tl.methods.base import Batch, Method, head_name, join, start_of, the_classification
+from tl.tasks import Task
+
+FARTHEST = 8.0  # above the squared distance of any two vectors of length 1: for classes without a mean
+
+
+def make(tasks: Mapping[str, Task], *, earlier: int) -> Method:
+    """No hyper-parameters but config.exemplars."""
+    task = the_classification(tasks, "icarl")
+    parts = ("backbone", head_name(list(tasks), task.name))
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        rows = join(batch["train"], batch["earlier"]) if earlier else batch["train"]
+        outputs = net.outputs(rows)[task.name]
+        wanted = jax.nn.one_hot(rows[task.name], task.outputs, dtype=outputs.dtype)
+        if earlier:
+            said = jax.nn.sigmoid(net.elsewhere(**memory["start"]).outputs(rows, train=False)[task.name])
+            wanted = wanted.at[:, :earlier].set(jax.lax.stop_gradient(said)[:, :earlier])
+        return task.outputs * losses.sigmoid_cross_entropy(outputs, wanted).mean(), {}
+
+    def memory(net: Any, data: Any) -> dict[str, Any]:
+        features = jax.eval_shape(net.features, next(iter(data["exemplars"])))
+        means = jnp.zeros((task.outputs, features.shape[1]), features.dtype)
+        return {"means": means, "start": start_of(net, *parts) if earlier else ()}
+
+    def ready(net: Any, memory: Any, data: Any) -> dict[str, Any]:
+        """The class means of the kept images, by the network as it is now."""
+
+        @jax.jit
+        def sums(params: Any, stats: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:
+            features = contrast.unit(net.elsewhere(params, stats).features(inputs))
+            belongs = jax.nn.one_hot(inputs[task.name], task.outputs, dtype=features.dtype)
+            return (belongs * inputs["mask"][:, None].astype(features.dtype)).T @ features
+
+        total = sum((sums(net.params, net.stats, inputs) for inputs in data["exemplars"]), jnp.zeros(()))
+        return {**memory, "means": contrast.unit(total).astype(memory["means"].dtype)}
+
+    def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
+        if not memory:
+            return net.outputs(inputs)
+        means = memory["means"]
+        apart = jnp.square(contrast.unit(net.features(inputs))[:, None] - means[None]).sum(axis=-1)
+        return {task.name: -jnp.where((means != 0).any(axis=1)[None], apart, FARTHEST)}
+
+    streams = ("train", "earlier", "exemplars") if earlier else ("train", "exemplars")
+    return Method(streams=streams, steps=[(loss, None)], memory=memory, ready=ready, predict=predict)
