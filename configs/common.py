@@ -77,6 +77,11 @@ def get_config() -> ConfigDict:
         "layers": "",  # regex from the start of a layer's name; "": the whole backbone
     }
 
+    c.prune = {
+        "share": 0.0,  # of the weights, the smallest of all layers together, that are 0 from the start on; 0: none
+        "layers": "",  # regex from the start of a layer's name; "": the whole backbone
+    }
+
     # How it is trained.
     c.method = "finetune"  # a file of tl/methods
     c.method_args = {}  # its keyword arguments

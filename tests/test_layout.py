@@ -36,6 +36,7 @@ FLOORS = {
     "tl.config": (),
     "tl.optim": (),
     "tl.lora": ("tl.config", "tl.optim"),
+    "tl.pruning": ("tl.config", "tl.optim"),
     "tl.checkpoint": (),
     "tl.report": ("tl.report",),
     "tl.tasks": ("tl.losses", "tl.metrics"),

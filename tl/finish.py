@@ -136,7 +136,9 @@ def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Contain
     sizes = {path: int(np.size(leaf)) for path, leaf in optim.paths(params).items()}
     moved = sum(size for path, size in sizes.items() if optimizer.moves(path))
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt))
-    return {"params/total": sum(sizes.values()), "params/trained": moved, "params/optimizer_bytes": kept}
+    found = {"params/total": sum(sizes.values()), "params/trained": moved, "params/optimizer_bytes": kept}
+    zeros = sum(int((leaf == 0).sum()) for path, leaf in optim.paths(params).items() if path in optimizer.pinned)
+    return found | ({"params/pruned": zeros} if optimizer.pinned else {})
 
 
 def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:

@@ -32,6 +32,7 @@ class Optimizer:
     schedule: Callable[[jax.Array], jax.Array]
     transforms: dict[str, optax.GradientTransformation]
     clip: float
+    pinned: frozenset[str] = frozenset()  # paths of which a number that is 0 stays 0
 
     def moves(self, path: str) -> bool:
         return self.labels[path] != FROZEN
@@ -72,7 +73,10 @@ class Optimizer:
 
             def apply(path: str, p: jax.Array, flat: dict[str, jax.Array] = flat) -> jax.Array:
                 # A frozen leaf is passed on untouched: even p + 0 would turn -0.0 into 0.0.
-                return p - (rate * self.factors[path]).astype(p.dtype) * flat[path] if self.moves(path) else p
+                if not self.moves(path):
+                    return p
+                moved = p - (rate * self.factors[path]).astype(p.dtype) * flat[path]
+                return jnp.where(p == 0, p, moved) if path in self.pinned else moved
 
             new_params[part] = map_paths(apply, {part: params[part]})[part]
         return new_params, new_opt, norm

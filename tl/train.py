@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import averages, frozen, hosts, lora, optim, workdir
+from tl import averages, frozen, hosts, lora, optim, pruning, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -140,6 +140,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     shapes = jax.eval_shape(create_all)
     optimizer = make_optimizer(experiment, shapes["params"])
     variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
+    variables = {**variables, "params": pruning.pruned(variables["params"], config)}
     variables = meshes.place(variables, mesh)
     net = bind(variables["params"], variables["stats"])
     memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
@@ -183,7 +184,8 @@ def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
     schedule = optim.make_schedule(**{"steps": experiment.steps, **config.schedule.to_dict()})
     fixed = [(f"{name}/", None) for name, part in experiment.method.parts.items() if not part.trained]
     groups = [*fixed, *config.groups]
-    return optim.make(params, groups, schedule, **config.optim.to_dict())
+    made = optim.make(params, groups, schedule, **config.optim.to_dict())
+    return dataclasses.replace(made, pinned=pruning.pinned(optim.paths(params), config))
 
 
 def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable[[str], bool]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tl.errors import InputError
 from tl.preprocess import Preprocess
-from tl.weights import fetch, known, readers
+from tl.weights import fetch, known, quantised, readers
 from tl.weights.convert import convert, merge
 from tl.weights.readers import tree_sha256, write
 
@@ -100,7 +100,7 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    return Loaded(_widened(tensors), preprocess, classes, spec, digest)
+    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest)
 
 
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

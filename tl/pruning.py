@@ -1,0 +1,50 @@
+"""Global magnitude pruning (Han et al. 2015, arXiv:1506.02626): the smallest weights go, and stay away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from tl.config import Config
+from tl.errors import InputError
+from tl.optim import map_paths, paths
+
+
+def pinned(all_paths: Mapping[str, Any], config: Config) -> frozenset[str]:
+    """The kernels that config.prune is about: a number of theirs that is 0 stays 0."""
+    share, layers = config.prune.share, config.prune.layers or "backbone/"
+    if not share:
+        if config.prune.layers:
+            raise InputError("config.prune.layers is set, but config.prune.share=0 prunes nothing: set both or none.")
+        return frozenset()
+    if not 0 < share < 1:
+        raise InputError(f"config.prune.share={share} must lie between 0 and 1: the share of weights that goes.")
+    if config.lora.rank:
+        raise InputError("config.prune and config.lora exclude each other: what LoRA adds to a kernel leaves no zeros.")
+    found = frozenset(path for path in all_paths if path.endswith("/kernel") and re.match(layers, path))
+    if not found:
+        raise InputError(
+            f"config.prune.layers='{layers}' matches no layer with a kernel: name e.g. 'backbone/stage.*'."
+        )
+    return found
+
+
+def pruned(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """`params` with the smallest config.prune.share of the weights of all `pinned` kernels together set to 0."""
+    kernels = {path: np.asarray(leaf) for path, leaf in paths(params).items() if path in pinned(paths(params), config)}
+    if not kernels:
+        return dict(params)
+    sizes = np.sort(np.concatenate([np.abs(kernel).ravel() for kernel in kernels.values()]))
+    bound = sizes[round(config.prune.share * len(sizes)) - 1]
+    kept = {path: np.where(np.abs(kernel) > bound, kernel, 0) for path, kernel in kernels.items()}
+    empty = [path.removesuffix("/kernel") for path, kernel in kept.items() if not kernel.any()]
+    if empty:
+        raise InputError(
+            f"config.prune.share={config.prune.share} leaves {len(empty)} layers without a weight, among them "
+            f"{empty[0]}: take a smaller share, or leave such layers out of config.prune.layers."
+        )
+    return map_paths(lambda path, leaf: jnp.asarray(kept[path]) if path in kept else leaf, params)
