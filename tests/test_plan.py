@@ -27,6 +27,7 @@ MIXING = {
     "dan": {"all-gather"},
     "jan": {"all-gather"},
     "bsp": {"all-gather", "collective-permute"},
+    "bi_tuning": {"all-gather"},
     "bss": {"all-gather", "collective-permute"},
     "dg_mixup": {"all-gather", "all-to-all", "collective-permute"},
     "mixstyle": {"all-gather"},

@@ -41,7 +41,7 @@ def shared(moving: str, steps: int, views: int) -> dict:
 def body(moving: str) -> tuple:
     """The groups behind the head's."""
     rest = (("backbone", None),) if moving != "backbone" else ()
-    return ((f"{moving}/.*", {}), *rest, (".*", {}))
+    return ((f"{moving}/.*", {}), *rest)
 
 
 def scratch() -> dict:
@@ -67,6 +67,7 @@ def ways(moving: str, steps: int) -> dict:
     }
     first, then = {**probe, "steps": steps // 3}, {"groups": (("head.*", {}), *body(moving))}
     delta = {"method": "delta", "method_args": {"maps": ("stage7",), "batches": 1}, "optim": {"weight_decay": 0.0}}
+    more = {"groups": (("head.*", {"lr": 10.0}), *body(moving), (".*", {}))}  # there are parts beside these two
     thin = ((".*/lora_[ab]$", {}), ("backbone", None), (".*", {"lr": 10.0}))
     biases = ((f"{moving}/.*bias$", {}), ("backbone", None), (".*", {}))
     return {
@@ -77,8 +78,8 @@ def ways(moving: str, steps: int) -> dict:
         "L2-SP": ("l2_sp", {"optim.weight_decay": 0.0}),
         "DELTA": ("delta", {"stages": (first, {**then, **delta})}),
         "BSS": ("bss", {}),
-        "Co-Tuning": ("co_tuning", {}),
-        "Bi-Tuning": ("bi_tuning", {"strong_transforms": VIEWS}),
+        "Co-Tuning": ("co_tuning", more),
+        "Bi-Tuning": ("bi_tuning", {**more, "strong_transforms": VIEWS}),
         "LoRA": ("lora", {"lora.layers": moving, "groups": thin, "optim.name": "adamw"}),
         "BitFit": ("bitfit", {"groups": biases, "schedule.lr": 1e-2}),
     }
