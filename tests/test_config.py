@@ -207,17 +207,24 @@ def test_digest_survives_json_which_knows_no_tuples(sample, groups):
 def test_difference_names_the_keys(sample):
     config = configs.load(sample)
     other = configs.load(sample, {"optim.momentum": "0.1", "method_args.mixup": "0.2", "seeds": "(0, 2)"})
-    # an empty table counts as a value of its own
-    assert configs.difference(config, other) == ["method_args", "method_args.mixup", "optim.momentum", "seeds"]
+    assert configs.difference(config, other) == ["method_args.mixup", "optim.momentum", "seeds"]
+
+
+def test_a_key_that_an_older_config_does_not_know_is_off_there():
+    held = json.loads(configs.to_json(configs.load("configs/finetune.py")))
+    del held["increments"], held["prune"]
+    older = configs.from_json(json.dumps(held))
+    assert configs.difference(older, configs.load("configs/finetune.py")) == []
+    assert configs.difference(older, configs.load("configs/finetune.py", {"increments": "2"})) == ["increments"]
 
 
 def test_run_name_marks_what_was_changed(sample):
-    assert configs.run_name(sample, configs.load(sample)) == "sample"
+    assert configs.run_name(sample, configs.load("configs/finetune.py")) == "sample"
     spec = f"{sample}:steps=20"
     changed = configs.load(spec)
     assert configs.run_name(spec, changed) == f"sample-{configs.digest(changed)[:6]}"
     # the way a change was given does not matter, nor one that changes nothing
-    assert configs.run_name(sample, configs.load(sample, {"steps": 20})) == configs.run_name(spec, changed)
+    assert configs.run_name(sample, configs.load("configs/finetune.py", {"steps": 20})) == configs.run_name(spec, changed)
     assert configs.run_name(f"{sample}:steps=10", configs.load(f"{sample}:steps=10")) == "sample"
 
 

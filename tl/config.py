@@ -129,9 +129,12 @@ def from_json(text: str) -> Config:
 
 
 def difference(old: ConfigDict, new: Config) -> list[str]:
-    """Dotted keys in which two configs differ, but for those that only say where and in which order to compute."""
+    """Dotted keys in which two configs differ, but for those that only say where and in which order to compute.
+
+    A key that one of them does not know yet is off there.
+    """
     left, right = (dict(_leaves(json.loads(to_json(config)))) for config in (old, new))
-    differs = {key for key in {*left, *right} if left.get(key) != right.get(key)}
+    differs = {key for key in {*left, *right} if (left.get(key) or None) != (right.get(key) or None)}
     return sorted(key for key in differs if key.split(".")[0] not in PLACES)
 
 

@@ -87,7 +87,7 @@ def ways(moving: str, steps: int) -> dict:
 
 def get_config(full: bool) -> dict:
     """Three seeds; eleven ways at each share of the labels."""
-    moving, steps, views = ("backbone", 3000, 0) if full else ("backbone/(stage7|last)", 300, 10)
+    moving, steps, views = ("backbone", 3000, 0) if full else ("backbone/(stage7|last)", 150, 10)
     said = "every layer moves" if full else f"the last stage, the last convolution and the head move on {views} views"
     return {
         "name": "low_label",
