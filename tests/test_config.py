@@ -219,12 +219,12 @@ def test_a_key_that_an_older_config_does_not_know_is_off_there():
 
 
 def test_run_name_marks_what_was_changed(sample):
-    assert configs.run_name(sample, configs.load("configs/finetune.py")) == "sample"
+    assert configs.run_name(sample, configs.load(sample)) == "sample"
     spec = f"{sample}:steps=20"
     changed = configs.load(spec)
     assert configs.run_name(spec, changed) == f"sample-{configs.digest(changed)[:6]}"
     # the way a change was given does not matter, nor one that changes nothing
-    assert configs.run_name(sample, configs.load("configs/finetune.py", {"steps": 20})) == configs.run_name(spec, changed)
+    assert configs.run_name(sample, configs.load(sample, {"steps": 20})) == configs.run_name(spec, changed)
     assert configs.run_name(f"{sample}:steps=10", configs.load(f"{sample}:steps=10")) == "sample"
 
 
