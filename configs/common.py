@@ -57,8 +57,10 @@ def get_config() -> ConfigDict:
         "pool": "gap",  # gap: pooled features | flatten: the last map as it is
         "hidden": (),  # widths of hidden layers
         "dropout": 0.0,
+        "maps": (),  # names of the backbone's maps whose means it reads side by side; (): the last pooled ones
     }
 
+    c.reduce = ""  # pca:N | random:N: fewer features of a frozen backbone, fitted on train alone, see tl/reduction.py
     c.bottleneck = {
         "width": 0,  # of a layer between backbone and head, in which domains are compared; 0: none
         "norm": False,  # batch norm before its ReLU

@@ -77,11 +77,11 @@ def measured(experiment: Any) -> dict[str, Any]:
     """Scores, size and speed of one backbone."""
     import jax
 
-    from tl import metrics, ranking, train, weights
+    from tl import begin, metrics, ranking, weights
     from tl.evaluators.collect import collect
 
-    state, _ = train.init(experiment)
-    bind = train.binder(experiment, lambda path: False)
+    state, _ = begin.init(experiment)
+    bind = begin.binder(experiment, lambda path: False)
     compute = jax.jit(lambda params, stats, batch: {"features": bind(params, stats).features(batch)})
     run = lambda batch: compute(state.params, state.stats, batch)  # noqa: E731
     batches = experiment.passes["train"]

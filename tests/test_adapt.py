@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_refused():
             build.experiment(toy.toy_config("configs/mcd.py", **toy.ADAPT, method_args={"hidden": value}))
     with pytest.raises(InputError, match=r"config.method_args.weight='high' is of the wrong kind: it must be float"):
         build.experiment(toy.toy_config("configs/mcc.py", **toy.ADAPT, method_args={"weight": "high"}))
-    with pytest.raises(InputError, match="reads past the bottleneck"):
+    with pytest.raises(InputError, match="reads past bottleneck"):
         build.experiment(toy.toy_config("configs/mcc.py", **toy.ADAPT, head__pool="flatten"))
     with pytest.raises(InputError, match="Leave one of the two out"):
         build.run(toy.toy_config("configs/adda.py", reverse_validation=True), "not/made", quiet=True)

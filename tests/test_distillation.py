@@ -12,7 +12,7 @@ import toy
 from numpy.testing import assert_allclose
 from safetensors.numpy import load_file
 
-from tl import build, config, distillation, predictor, train
+from tl import begin, build, config, distillation, predictor
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 
@@ -65,7 +65,7 @@ def test_the_teacher_answers_as_its_own_run_did_and_is_not_exported(tmp_path):
     changes = {"data": "digits", "teacher__weights": f"run:{tmp_path / 'teacher'}", "teacher__model_args": {}}
     student = row("distill", **changes)
     work = toy.Steps(student)
-    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    net = begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
     answers = collect(
         lambda batch: {"outputs": net.maps(batch, part="teacher")["outputs"]}, work.experiment.evals["test"]
     )
@@ -79,7 +79,7 @@ def test_the_teacher_answers_as_its_own_run_did_and_is_not_exported(tmp_path):
 
 def test_a_teacher_sees_images_of_its_own_size():
     work = toy.Steps(row("distill", image_size=12, resize=12))
-    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    net = begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
     rows = next(iter(work.experiment.passes["train"]))
     assert rows["image"].shape[1:3] == (12, 12)
     assert net.maps(rows, part="teacher")["stage1"].shape[1:3] == (2, 2)  # of 8 x 8 pixels

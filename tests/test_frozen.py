@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import toy
 
-from tl import build, frozen, train
+from tl import begin, build, frozen, train
 from tl.data import cache, order
 from tl.errors import InputError
 
@@ -204,7 +204,7 @@ def test_the_images_of_one_source_serve_every_target():
     def folder(source: str, target: str):
         settings = {**toy.ADAPT, "data": source, "target": target, "groups": (("backbone", None), (".*", {}))}
         experiment = build.experiment(toy.toy_config("configs/source_only.py", **settings, train_transforms=()))
-        state, _ = train.init(experiment)
+        state, _ = begin.init(experiment)
         return frozen.Keys(experiment, state, "pooled").folder(experiment.passes["train"], "train")
 
     one = folder("glyphs:digits-sans", "glyphs:digits-serif")

@@ -80,9 +80,9 @@ def test_the_fisher_information_is_the_mean_square_of_single_gradients():
     fisher = work.host().memory["fisher"]["head"]
     # Of a softmax behind a linear layer: the gradient is (p - y) x for the kernel and p - y for the bias.
     experiment, state = work.experiment, work.state
-    from tl import train
+    from tl import begin
 
-    net = train.binder(experiment, lambda path: False)(state.params, state.stats)
+    net = begin.binder(experiment, lambda path: False)(state.params, state.stats)
     rows = [jax.device_get(batch) for batch in experiment.passes["earlier"]]
     kernel, bias, count = 0.0, 0.0, 0
     for batch in rows:
@@ -107,10 +107,10 @@ def test_what_mattered_is_pulled_back():
 
 def test_the_nearest_mean_of_kept_images_decides():
     work = second("icarl")
-    from tl import train
+    from tl import begin
 
     method, experiment, state = work.experiment.method, work.experiment, work.state
-    net = train.binder(experiment, lambda path: False)(state.params, state.stats)
+    net = begin.binder(experiment, lambda path: False)(state.params, state.stats)
     ready = method.ready(net, state.memory, experiment.passes)
     batch = next(iter(experiment.passes["exemplars"]))
     features = np.asarray(net.features(batch))[np.asarray(batch["mask"])]

@@ -36,6 +36,7 @@ FLOORS = {
     "tl.config": (),
     "tl.optim": (),
     "tl.lora": ("tl.config", "tl.optim"),
+    "tl.reduction": ("tl.optim",),
     "tl.pruning": ("tl.config", "tl.optim"),
     "tl.checkpoint": (),
     "tl.report": ("tl.report",),
@@ -51,7 +52,7 @@ FLOORS = {
 }
 # Outside package -> the only rooms that may import it.
 FENCES = {
-    "flax": ("tl.models", "tl.net", "tl.train", "tl.step"),
+    "flax": ("tl.models", "tl.net", "tl.step"),
     "orbax": ("tl.checkpoint",),
     "torch": (),
     "torchvision": (),

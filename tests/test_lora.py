@@ -9,7 +9,7 @@ import pytest
 import toy
 from numpy.testing import assert_allclose
 
-from tl import build, config, lora, optim, train
+from tl import begin, build, config, lora, optim
 from tl.errors import InputError
 
 
@@ -32,7 +32,7 @@ def test_it_begins_as_the_network_itself():
     with_, without = toy.Steps(small()), toy.Steps(small(lora__rank=0, groups=((".*", {}),)))
     rows = next(iter(with_.experiment.passes["train"]))
     outputs = [
-        train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats).logits(rows)
+        begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats).logits(rows)
         for work in (with_, without)
     ]
     assert_allclose(*outputs, rtol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 import toy
 
 from scripts import plan as script
-from tl import build, plan, roofline, train
+from tl import begin, build, plan, roofline
 from tl.errors import InputError
 
 needs_libtpu = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def compiled(name: str, **changes: Any) -> dict[str, Any]:
 def test_the_abstract_state_is_the_one_that_a_run_begins_with(name, model):
     config = toy.toy_config(f"configs/{name}.py", **toy.METHODS[name], mesh__model=model)
     experiment = build.experiment(config)
-    state, optimizer = train.init(experiment)
+    state, optimizer = begin.init(experiment)
     wanted, planned = plan.abstract_state(experiment, plan.abstract_batch(config, experiment.mesh))
     assert planned.labels == optimizer.labels
     same = jax.tree.map(

@@ -10,7 +10,7 @@ import toy
 from numpy.testing import assert_allclose
 from safetensors.numpy import load_file
 
-from tl import build, regularisers, train
+from tl import begin, build, regularisers
 from tl.errors import InputError
 
 OLD_FILE = toy.OLD.removeprefix("file:")
@@ -79,7 +79,7 @@ def test_delta_weighs_channels_by_the_rise_of_the_loss_without_them():
     work = toy.Steps(row("delta", method_args={"temperature": 0.1, "batches": 1}), devices=1)
     attention = work.state.memory["attention"]
     assert list(attention) == ["stage1"]
-    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    net = begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
     (rows,) = list(work.experiment.passes["train"])[:1]
     task = work.experiment.tasks["label"]
 
@@ -109,7 +109,7 @@ def test_the_old_classifier_comes_from_the_weights():
 
 def test_co_tuning_asks_of_each_class_what_the_old_classifier_says_of_its_images():
     work = toy.Steps(row("co_tuning"))
-    net = train.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    net = begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
     said, labels = [], []
     for rows in work.experiment.passes["train"]:
         said.append(np.asarray(jax.nn.softmax(net.old_head(net.maps(rows))))[np.asarray(rows["mask"])])
@@ -122,7 +122,7 @@ def test_co_tuning_asks_of_each_class_what_the_old_classifier_says_of_its_images
 def test_stochnorm_between_batch_and_running_statistics():
     work = toy.Steps(row("stochnorm"), devices=1)
     rows = next(iter(work.experiment.passes["train"]))
-    bind = train.binder(work.experiment, lambda path: True)
+    bind = begin.binder(work.experiment, lambda path: True)
 
     def features(share: float):
         net = bind(work.state.params, work.state.stats, train=True, key=jax.random.key(0))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import toy
 
-from tl import build, config, inputs, predictor, train
+from tl import begin, build, config, inputs, predictor, train
 from tl.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -247,7 +247,7 @@ def test_a_checkpoint_of_eight_devices_opens_on_one(finished):
 
     experiment = build.experiment(toy.toy_config(select="val/loss", class_report=True, evaluate_before=True))
     one = dataclasses.replace(experiment, mesh=meshes.make_mesh(jax.devices()[:1]))
-    state, _ = train.init(one)
+    state, _ = begin.init(one)
     kept = Checkpoints(finished / "checkpoints")
     assert kept.latest == 6
     restored = kept.restore(state, 6)

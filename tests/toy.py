@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import features
 
-from tl import averages, build, config, optim, train
+from tl import averages, begin, build, config, optim
 from tl import mesh as meshes
 from tl.advance import compiled
 from tl.data import streams
@@ -166,8 +166,8 @@ class Steps:
     def __init__(self, chosen: Any, devices: int = 8) -> None:
         self.mesh = meshes.make_mesh(jax.devices()[:devices], chosen.mesh)
         self.experiment = build.experiment(chosen, self.mesh)
-        self.state, self.optimizer = train.init(self.experiment)
-        bind = train.binder(self.experiment, train.statistics_policy(self.optimizer, chosen.frozen_stats))
+        self.state, self.optimizer = begin.init(self.experiment)
+        bind = begin.binder(self.experiment, begin.statistics_policy(self.optimizer, chosen.frozen_stats))
         self.function = make_step(
             bind,
             self.experiment.method,

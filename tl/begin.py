@@ -1,17 +1,109 @@
-"""What a network begins with: which of its leaves the weights fill, and those that its parts bring along."""
+"""What a run begins with: the state of step 0, and which of its leaves the weights and the method's parts fill."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from tl import lora, weights
+from tl import averages, lora, optim, pruning, reduction, weights
+from tl import mesh as meshes
 from tl.errors import InputError
+from tl.evaluators.collect import collect
 from tl.methods.base import OLD_HEAD, Part
+from tl.net import Net
+from tl.step import State, create, fresh
+
+if TYPE_CHECKING:
+    from tl.train import Experiment
 
 Flat = Mapping[str, np.ndarray]
+
+
+def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
+    """Weights in place, the rest initialised, every leaf in a group, optimiser and memory fresh: step 0."""
+    config, method, mesh = experiment.config, experiment.method, experiment.mesh
+    bind = binder(experiment, lambda path: False)
+    # This process's rows alone: shapes are made of them, and a global array cannot be a constant of a program.
+    batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
+    create_all = partial(created, experiment, bind, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
+    shapes = jax.eval_shape(create_all)
+    optimizer = make_optimizer(experiment, shapes["params"])
+    filled = experiment.weights(optim.paths(shapes))
+    variables = fresh(create_all, filled)
+    variables = {**variables, "params": pruning.pruned(variables["params"], config)}
+    variables = meshes.place(variables, mesh)
+    if config.reduce and f"params/{reduction.PART}/kernel" not in filled:
+        seen = partial(pooled, experiment, bind, variables)
+        variables = meshes.place(reduction.fitted(config.reduce, variables, optimizer.moves, seen, config.seed), mesh)
+    net = bind(variables["params"], variables["stats"])
+    memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
+    places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
+    opt = jax.jit(optimizer.init, out_shardings=places)(variables["params"])
+    state = State(
+        meshes.put(np.zeros((), np.int32), meshes.replicated(mesh)),
+        variables["params"],
+        variables["stats"],
+        opt,
+        memory,
+        variables if averages.rate(config, experiment.eval_every) else {},
+    )
+    # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
+
+
+def pooled(experiment: Experiment, bind: Callable[..., Net], variables: Mapping[str, Any]) -> np.ndarray:
+    """(N, D) features of the training images, as evaluation sees them."""
+    compute = jax.jit(lambda params, stats, rows: {"pooled": bind(params, stats).maps(rows)["pooled"]})
+    batches = experiment.passes[experiment.method.streams[0]]
+    return collect(lambda rows: compute(variables["params"], variables["stats"], rows), batches)["pooled"]
+
+
+def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: jax.Array) -> dict[str, Any]:
+    """Every variable of the experiment, freshly initialised, after one batch."""
+    variables = create(bind, experiment.method, batch, key)
+    params = lora.added(variables["params"], experiment.config, jax.random.fold_in(key, 3))
+    return {**variables, "params": params}
+
+
+def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
+    return lambda params, stats, **kw: Net(
+        experiment.modules,
+        tuple(experiment.tasks),
+        experiment.preprocess,
+        lora.merged(meshes.whole(params, experiment.mesh), experiment.config),
+        stats,
+        own_stats=own_stats,
+        norm_groups=experiment.config.get("norm_groups", 0),
+        **kw,
+    )
+
+
+def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
+    config = experiment.config
+    schedule = optim.make_schedule(**{"steps": experiment.steps, **config.schedule.to_dict()})
+    fixed = [(f"{name}/", None) for name, part in experiment.method.parts.items() if not part.trained]
+    fixed += [(f"{reduction.PART}/", None)] if config.reduce else []
+    groups = [*fixed, *config.groups]
+    made = optim.make(params, groups, schedule, **config.optim.to_dict())
+    return dataclasses.replace(made, pinned=pruning.pinned(optim.paths(params), config))
+
+
+def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable[[str], bool]:
+    """Where batch norm uses and updates the batch's statistics: by default (`auto`) where its weights move.
+
+    Frozen weights on moving statistics are the classic mistake of fine-tuning: the features change under the head.
+    """
+    if frozen_stats not in ("auto", "all", "none"):
+        raise InputError(f"config.frozen_stats is '{frozen_stats}': it must be auto, all or none.")
+    moving = {path.rsplit("/", 1)[0] for path in optimizer.labels if optimizer.moves(path)}
+    return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
 
 
 def fill(loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Part], shapes: Mapping[str, Any]) -> Flat:

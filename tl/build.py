@@ -23,6 +23,7 @@ from tl import (
     increments,
     inputs,
     models,
+    reduction,
     reverse,
     runs,
     tasks,
@@ -38,7 +39,7 @@ from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import validators
 from tl.methods.base import FACTS, Method, Part, head_name
-from tl.models.heads import Bottleneck, Head
+from tl.models.heads import Bottleneck, Head, Reduction
 
 Summary = dict[str, Any]
 # How an argument of a method is annotated -> what may be given for it.
@@ -130,11 +131,13 @@ def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
         config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
     )
     narrow = config.get("bottleneck", {"width": 0})
-    between = {"bottleneck": Bottleneck(dtype=config.dtype, **narrow.to_dict())} if narrow["width"] else {}
-    if between and config.head.get("pool") == "flatten":
-        raise InputError(
-            "config.head.pool='flatten' reads past the bottleneck: set bottleneck.width=0 or another pool."
-        )
+    between: dict[str, Any] = {}
+    if config.get("reduce", ""):
+        between[reduction.PART] = Reduction(reduction.parse(config.reduce)[1])
+    if narrow["width"]:
+        between["bottleneck"] = Bottleneck(dtype=config.dtype, **narrow.to_dict())
+    if between and (config.head.get("pool") == "flatten" or config.head.get("maps", ())):
+        raise InputError(f"config.head reads past {', '.join(between)}: set head.pool='gap', head.maps=() or drop it.")
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
     return {"backbone": backbone, **between, head_name([task.name], task.name): head}
 

@@ -112,10 +112,11 @@ class Net:
         return maps
 
     def _narrowed(self, maps: dict[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
-        """The same maps, the pooled ones through the bottleneck if there is one."""
-        if "bottleneck" not in self.modules:
-            return maps
-        return {**maps, "pooled": self.call("bottleneck", maps["pooled"], **flags)}
+        """The same maps, the pooled ones reduced and through the bottleneck where there are these."""
+        for part in ("reduce", "bottleneck"):
+            if part in self.modules:
+                maps = {**maps, "pooled": self.call(part, maps["pooled"], **flags)}
+        return maps
 
     def _answers(self, maps: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
         return {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from tl import averages, build, roofline, train
+from tl import averages, begin, build, roofline, train
 from tl import config as configs
 from tl import mesh as meshes
 from tl.advance import compiled
@@ -79,14 +79,14 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
 
 
 def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Optimizer]:
-    """What `train.init` makes, as shapes and shardings, without an array; `batch` as `abstract_batch` gives it.
+    """What `begin.init` makes, as shapes and shardings, without an array; `batch` as `abstract_batch` gives it.
 
     A method's memory is shaped as one batch makes it, not a pass over the data.
     """
     config, method, mesh = experiment.config, experiment.method, experiment.mesh
-    bind = train.binder(experiment, lambda path: False)
-    variables = jax.eval_shape(lambda b: train.created(experiment, bind, b, jax.random.key(config.seed)), batch)
-    optimizer = train.make_optimizer(experiment, variables["params"])
+    bind = begin.binder(experiment, lambda path: False)
+    variables = jax.eval_shape(lambda b: begin.created(experiment, bind, b, jax.random.key(config.seed)), batch)
+    optimizer = begin.make_optimizer(experiment, variables["params"])
     memory = jax.eval_shape(
         lambda v, b: method.memory(bind(v["params"], v["stats"]), {name: [b[name]] for name in method.streams}),
         variables,
@@ -120,7 +120,7 @@ def lowered(config: Config, mesh: jax.sharding.Mesh) -> tuple[Any, train.Experim
     try:
         batch = abstract_batch(config, mesh)
         state, optimizer = abstract_state(experiment, batch)
-        step = train.step_of(experiment, optimizer, train.statistics_policy(optimizer, config.frozen_stats))
+        step = train.step_of(experiment, optimizer, begin.statistics_policy(optimizer, config.frozen_stats))
         return compiled(step, state).lower(state, batch), experiment
     finally:
         ops.TARGET.reset(token)

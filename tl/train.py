@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tl import averages, frozen, hosts, lora, optim, pruning, workdir
+from tl import averages, begin, frozen, hosts, optim, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -21,7 +20,6 @@ from tl.config import Config
 from tl.data import streams as data_streams
 from tl.data.base import Dataset
 from tl.data.order import endless
-from tl.errors import InputError
 from tl.evaluators import class_report
 from tl.evaluators.collect import Collected, collect, fields_of
 from tl.evaluators.figures import figures
@@ -31,7 +29,7 @@ from tl.net import Net
 from tl.preprocess import Preprocess
 from tl.report.console import Progress
 from tl.report.log import Log
-from tl.step import State, create, fresh, make_step
+from tl.step import State, make_step
 from tl.tasks import Task
 from tl.watch import Clock, Interrupts, Patience
 
@@ -102,8 +100,8 @@ class Run:
 
 def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> Run:
     """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
-    state, optimizer = init(experiment)
-    own_stats = statistics_policy(optimizer, experiment.config.frozen_stats)
+    state, optimizer = begin.init(experiment)
+    own_stats = begin.statistics_policy(optimizer, experiment.config.frozen_stats)
     workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
@@ -111,7 +109,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     if resume is not None:
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
-    bind = binder(experiment, lambda path: False)
+    bind = begin.binder(experiment, lambda path: False)
     fields = partial(fields_of, experiment.method.predict, bool(experiment.dataset.target), experiment.mesh)
     predict = jax.jit(lambda variables, memory, batch: fields(bind(**variables), memory, batch))
     feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
@@ -130,81 +128,12 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     )
 
 
-def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
-    """Weights in place, the rest initialised, every leaf in a group, optimiser and memory fresh: step 0."""
-    config, method, mesh = experiment.config, experiment.method, experiment.mesh
-    bind = binder(experiment, lambda path: False)
-    # This process's rows alone: shapes are made of them, and a global array cannot be a constant of a program.
-    batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
-    create_all = partial(created, experiment, bind, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
-    shapes = jax.eval_shape(create_all)
-    optimizer = make_optimizer(experiment, shapes["params"])
-    variables = fresh(create_all, experiment.weights(optim.paths(shapes)))
-    variables = {**variables, "params": pruning.pruned(variables["params"], config)}
-    variables = meshes.place(variables, mesh)
-    net = bind(variables["params"], variables["stats"])
-    memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
-    places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
-    opt = jax.jit(optimizer.init, out_shardings=places)(variables["params"])
-    state = State(
-        meshes.put(np.zeros((), np.int32), meshes.replicated(mesh)),
-        variables["params"],
-        variables["stats"],
-        opt,
-        memory,
-        variables if averages.rate(config, experiment.eval_every) else {},
-    )
-    # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
-
-
-def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: jax.Array) -> dict[str, Any]:
-    """Every variable of the experiment, freshly initialised, after one batch."""
-    variables = create(bind, experiment.method, batch, key)
-    params = lora.added(variables["params"], experiment.config, jax.random.fold_in(key, 3))
-    return {**variables, "params": params}
-
-
-def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
-    return lambda params, stats, **kw: Net(
-        experiment.modules,
-        tuple(experiment.tasks),
-        experiment.preprocess,
-        lora.merged(meshes.whole(params, experiment.mesh), experiment.config),
-        stats,
-        own_stats=own_stats,
-        norm_groups=experiment.config.get("norm_groups", 0),
-        **kw,
-    )
-
-
-def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
-    config = experiment.config
-    schedule = optim.make_schedule(**{"steps": experiment.steps, **config.schedule.to_dict()})
-    fixed = [(f"{name}/", None) for name, part in experiment.method.parts.items() if not part.trained]
-    groups = [*fixed, *config.groups]
-    made = optim.make(params, groups, schedule, **config.optim.to_dict())
-    return dataclasses.replace(made, pinned=pruning.pinned(optim.paths(params), config))
-
-
-def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable[[str], bool]:
-    """Where batch norm uses and updates the batch's statistics: by default (`auto`) where its weights move.
-
-    Frozen weights on moving statistics are the classic mistake of fine-tuning: the features change under the head.
-    """
-    if frozen_stats not in ("auto", "all", "none"):
-        raise InputError(f"config.frozen_stats is '{frozen_stats}': it must be auto, all or none.")
-    moving = {path.rsplit("/", 1)[0] for path in optimizer.labels if optimizer.moves(path)}
-    return lambda path: frozen_stats == "none" or (frozen_stats == "auto" and path in moving)
-
-
 def step_of(experiment: Experiment, optimizer: optim.Optimizer, own_stats: Callable[[str], bool]) -> Callable[..., Any]:
     """The step that the config asks for, for the caller to jit."""
     config = experiment.config
     settings: dict[str, Any] = {"steps": experiment.steps, "seed": config.seed, "accumulate": config.accumulate}
     settings["average"] = averages.rate(config, experiment.eval_every)
-    return make_step(binder(experiment, own_stats), experiment.method, optimizer, **settings)
+    return make_step(begin.binder(experiment, own_stats), experiment.method, optimizer, **settings)
 
 
 def advancing(work: Run, begin: int) -> Advance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from tl import errors
 from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, dense_init
@@ -14,22 +15,26 @@ class Head(nn.Module):
     """Feature maps -> (N, outputs) logits in float32 (float64 when `dtype` is float64).
 
     `pool="gap"` reads the backbone's pooled features, "flatten" its last spatial map as one long vector (the
-    image size is then fixed). `hidden` layers are fc1, fc2, ... with ReLU and dropout behind each; without
-    them, dropout acts on the features. `kernel` (D, outputs) and `bias` of the last layer lie directly in the
-    head, where converted classifiers go.
+    image size is then fixed). `maps` names others: their means over space stand side by side, each divided by
+    its length (a side head on what lower layers know, Evci et al. 2022, Head2Toe). `hidden` layers are fc1,
+    fc2, ... with ReLU and dropout behind each; without them, dropout acts on the features. `kernel` (D,
+    outputs) and `bias` of the last layer lie directly in the head, where converted classifiers go.
     """
 
     outputs: int
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     pool: str = "gap"
+    maps: tuple[str, ...] = ()
     dtype: str = ""  # of the hidden layers; "": that of the maps
 
     @nn.compact
     def __call__(self, maps: Maps, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
         if self.pool not in ("gap", "flatten"):
             raise errors.unknown("head pooling", self.pool, ("gap", "flatten"))
-        if self.pool == "gap":
+        if self.maps:
+            x = self.side_by_side(maps)
+        elif self.pool == "gap":
             x = maps["pooled"]
         else:
             spatial = [value for value in maps.values() if value.ndim == 4]
@@ -48,6 +53,29 @@ class Head(nn.Module):
         kernel = self.param("kernel", dense_init, (x.shape[-1], self.outputs), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.outputs,), x.dtype)
         return dot(x, kernel) + per_channel(bias, x)
+
+    def side_by_side(self, maps: Maps) -> jax.Array:
+        """(N, sum of channels) of the maps that are asked for; InputError where one is not there."""
+        if self.pool != "gap":
+            raise errors.InputError(f"head.maps reads means of maps, not head.pool='{self.pool}': set one of the two.")
+        for name in self.maps:
+            if name not in maps:
+                raise errors.unknown("map in head.maps", name, maps)
+        rows = [maps[name].mean(axis=tuple(range(1, maps[name].ndim - 1))) for name in self.maps]
+        lengths = [jnp.sqrt(jnp.sum(jnp.square(row), axis=1, keepdims=True) + 1e-12) for row in rows]
+        return jnp.concatenate([row / length for row, length in zip(rows, lengths, strict=True)], axis=1)
+
+
+class Reduction(nn.Module):
+    """(N, D) features -> (N, width) linear ones: minus `mean`, times `kernel`. Both are set from outside, or 0."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        mean = self.param("mean", nn.initializers.zeros, (x.shape[-1],), x.dtype)
+        kernel = self.param("kernel", nn.initializers.zeros, (x.shape[-1], self.width), x.dtype)
+        return dot(x - per_channel(mean, x), kernel)
 
 
 class Regressor(nn.Module):
