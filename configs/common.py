@@ -74,10 +74,12 @@ def get_config() -> ConfigDict:
     }
 
     c.lora = {
-        "rank": 0,  # of the thin matrices learnt beside kernels, see tl/lora.py; 0: none
+        "rank": 0,  # of the thin matrices learnt beside kernels, see tl/adapters.py; 0: none
         "alpha": 0.0,  # their product counts alpha / rank; 0: twice
         "layers": "",  # regex from the start of a layer's name; "": the whole backbone
     }
+
+    c.adapters = ""  # regex of layers beside which a convolution of one pixel is learnt, e.g. "backbone/"; "": none
 
     c.prune = {
         "share": 0.0,  # of the weights, the smallest of all layers together, that are 0 from the start on; 0: none

@@ -14,10 +14,10 @@ import json
 import math
 import pathlib
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scripts import backbones
 from tl.errors import InputError
 
 COLUMNS = ("ridge", "knn", "logme", "h_score", "trans_rate", "leep", "nce")
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         prepare()
         shared = {**config.parse_flags(flags), "data": options.data, "labels_per_class": options.labels_per_class}
-        named = [split_backbone(text) for text in options.backbones]
-        experiments = [experiment_of(model, weights, shared) for model, weights in named]  # all errors first
+        named = [backbones.split(text) for text in options.backbones]
+        experiments = [backbones.experiment_of(model, weights, shared) for model, weights in named]  # all errors first
         rows = []
         for text, experiment in zip(options.backbones, experiments, strict=True):
             rows.append({"backbone": text, **measured(experiment)})
@@ -53,42 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def split_backbone(text: str) -> tuple[str, str]:
-    """("resnet50", "file:F") of "resnet50=file:F"."""
-    model, equals, weights = text.partition("=")
-    if not equals or not model or not weights:
-        raise InputError(f"'{text}' is no MODEL=WEIGHTS: e.g. resnet50=known or mobilenet_v2_tf=file:F.")
-    return model, weights
-
-
-def experiment_of(model: str, weights: str, shared: Mapping[str, Any]) -> Any:
-    """The probe of a backbone on all labelled training images, none cut off."""
-    from tl import build, config
-
-    settings = {"model": model, "weights": weights, "val_fraction": 0.0, "train_transforms": (), "select": "", **shared}
-    experiment = build.experiment(config.load("configs/probe.py", settings))
-    (task,) = experiment.tasks.values()
-    if task.kind != "classification" or len(task.classes) < 2:
-        raise InputError(f"ranking compares features by classes, and '{shared['data']}' has none to tell apart.")
-    return experiment
-
-
 def measured(experiment: Any) -> dict[str, Any]:
     """Scores, size and speed of one backbone."""
     import jax
 
-    from tl import begin, metrics, ranking, weights
-    from tl.evaluators.collect import collect
+    from tl import metrics, ranking, weights
 
-    state, _ = begin.init(experiment)
-    bind = begin.binder(experiment, lambda path: False)
-    compute = jax.jit(lambda params, stats, batch: {"features": bind(params, stats).features(batch)})
-    run = lambda batch: compute(state.params, state.stats, batch)  # noqa: E731
-    batches = experiment.passes["train"]
-    jax.block_until_ready(run(next(iter(batches))))  # compiled before the clock runs
-    began = time.perf_counter()
-    table = collect(run, batches)
-    seconds = time.perf_counter() - began
+    tables, seconds, state = backbones.features_of(experiment, ["train"])
+    table = tables["train"]
     config = experiment.config
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     flat, source = loaded.flat if loaded else {}, None

@@ -46,7 +46,7 @@ def test_a_layer_left_empty():
         ({"prune.share": 1.0}, r"config.prune.share=1.0 must lie between 0 and 1"),
         ({"prune.share": 0.0, "prune.layers": "head"}, r"config.prune.share=0 prunes nothing"),
         ({"prune.layers": "backbone/stage9"}, r"config.prune.layers='backbone/stage9' matches no layer"),
-        ({"lora.rank": 2}, r"config.prune and config.lora exclude each other"),
+        ({"lora.rank": 2}, r"config.prune goes with neither config.lora nor"),
     ],
 )
 def test_settings_that_cannot_be(changes, said):

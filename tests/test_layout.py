@@ -35,7 +35,7 @@ FLOORS = {
     "tl.preprocess": (),
     "tl.config": (),
     "tl.optim": (),
-    "tl.lora": ("tl.config", "tl.optim"),
+    "tl.adapters": ("tl.config", "tl.optim"),
     "tl.reduction": ("tl.optim",),
     "tl.pruning": ("tl.config", "tl.optim"),
     "tl.checkpoint": (),

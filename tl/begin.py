@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import averages, lora, optim, pruning, reduction, weights
+from tl import adapters, averages, optim, pruning, reduction, weights
 from tl import mesh as meshes
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -68,7 +68,7 @@ def pooled(experiment: Experiment, bind: Callable[..., Net], variables: Mapping[
 def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: jax.Array) -> dict[str, Any]:
     """Every variable of the experiment, freshly initialised, after one batch."""
     variables = create(bind, experiment.method, batch, key)
-    params = lora.added(variables["params"], experiment.config, jax.random.fold_in(key, 3))
+    params = adapters.added(variables["params"], experiment.config, jax.random.fold_in(key, 3))
     return {**variables, "params": params}
 
 
@@ -77,7 +77,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         experiment.modules,
         tuple(experiment.tasks),
         experiment.preprocess,
-        lora.merged(meshes.whole(params, experiment.mesh), experiment.config),
+        adapters.merged(meshes.whole(params, experiment.mesh), experiment.config),
         stats,
         own_stats=own_stats,
         norm_groups=experiment.config.get("norm_groups", 0),
@@ -111,7 +111,7 @@ def fill(loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Pa
 
     Raises InputError where weights and network do not fit each other.
     """
-    wanted = {path: leaf.shape for path, leaf in shapes.items() if not lora.own(path)}
+    wanted = {path: leaf.shape for path, leaf in shapes.items() if not adapters.own(path)}
     brought = {path: leaf for name, part in beside.items() for path, leaf in own_leaves(name, part, wanted).items()}
     if loaded is None:
         if classifier == "keep":

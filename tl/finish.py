@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, lora, metrics, optim, selection, train, weights
+from tl import adapters, averages, metrics, optim, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.evaluators import validators
@@ -127,7 +127,7 @@ def exported(variables: Mapping[str, Any], experiment: train.Experiment) -> dict
     """What a run leaves: the network as it runs, without its teachers."""
     left_out = brought(experiment)
     found = {kind: {n: part for n, part in parts.items() if n not in left_out} for kind, parts in variables.items()}
-    return {**found, "params": lora.merged(found["params"], experiment.config)}
+    return {**found, "params": adapters.merged(found["params"], experiment.config)}
 
 
 def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Container[str]) -> dict[str, int]:

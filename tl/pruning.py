@@ -23,8 +23,8 @@ def pinned(all_paths: Mapping[str, Any], config: Config) -> frozenset[str]:
         return frozenset()
     if not 0 < share < 1:
         raise InputError(f"config.prune.share={share} must lie between 0 and 1: the share of weights that goes.")
-    if config.lora.rank:
-        raise InputError("config.prune and config.lora exclude each other: what LoRA adds to a kernel leaves no zeros.")
+    if config.lora.rank or config.adapters:
+        raise InputError("config.prune goes with neither config.lora nor config.adapters: they leave no zeros.")
     found = frozenset(path for path in all_paths if path.endswith("/kernel") and re.match(layers, path))
     if not found:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Thin matrices beside frozen kernels: nothing at first, then the same network merged as unmerged."""
+"""Few new parameters beside frozen kernels: nothing at first, then the same network merged as unmerged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import toy
 from numpy.testing import assert_allclose
 
-from tl import begin, build, config, lora, optim
+from tl import adapters, begin, build, config, optim
 from tl.errors import InputError
 
 
@@ -20,10 +20,10 @@ def small(**changes):
 def test_the_sum_by_hand():
     chosen = small(lora__rank=1, lora__alpha=2.0)
     params = {"backbone": {"conv": {"kernel": jnp.ones((1, 1, 2, 3)), "bias": jnp.zeros(3)}}}
-    tree = lora.added(params, chosen, jax.random.key(0))
-    assert_allclose(lora.merged(tree, chosen)["backbone"]["conv"]["kernel"], 1)
+    tree = adapters.added(params, chosen, jax.random.key(0))
+    assert_allclose(adapters.merged(tree, chosen)["backbone"]["conv"]["kernel"], 1)
     tree["backbone"]["conv"] |= {"lora_a": jnp.array([[1.0], [2.0]]), "lora_b": jnp.array([[1.0, 0.0, 3.0]])}
-    merged = lora.merged(tree, chosen)["backbone"]["conv"]
+    merged = adapters.merged(tree, chosen)["backbone"]["conv"]
     assert set(merged) == {"kernel", "bias"}
     assert_allclose(merged["kernel"][0, 0], 1 + 2 * np.array([[1, 0, 3], [2, 0, 6]]))
 
@@ -37,7 +37,7 @@ def test_it_begins_as_the_network_itself():
     ]
     assert_allclose(*outputs, rtol=1e-6)
     moving = {path for path in with_.optimizer.labels if with_.optimizer.moves(path)}
-    assert moving == {path for path in moving if lora.own(path) or path.startswith("head/")}
+    assert moving == {path for path in moving if adapters.own(path) or path.startswith("head/")}
     assert any(path == "backbone/stage1/block1/conv1/lora_a" for path in moving)
 
 
@@ -69,3 +69,29 @@ def test_ranks_and_layers_that_cannot_be():
             toy.Steps(small(**wrong))
     with pytest.raises(InputError, match=r"config.lora.layers='backbone/stage9.*' matches no layer with a kernel"):
         toy.Steps(small(lora__layers="backbone/stage9.*"))
+
+
+def test_a_parallel_convolution_is_more_at_the_middle_tap():
+    """conv(x, kernel with the adapter at its middle) = conv(x, kernel) + conv of one pixel (x, adapter)."""
+    chosen = toy.toy_config("configs/adapters.py", **toy.METHODS["adapters"])
+    rng = np.random.default_rng(0)
+    kernel, beside = rng.normal(size=(3, 3, 2, 4)), rng.normal(size=(2, 4))
+    tree = adapters.added({"backbone": {"conv": {"kernel": jnp.asarray(kernel)}}}, chosen, jax.random.key(0))
+    assert_allclose(adapters.merged(tree, chosen)["backbone"]["conv"]["kernel"], kernel, rtol=1e-6)
+    tree["backbone"]["conv"]["adapter"] = jnp.asarray(beside)
+    x = jnp.asarray(rng.normal(size=(1, 5, 5, 2)))
+
+    def conv(kernel, x=x):
+        return jax.lax.conv_general_dilated(
+            x, jnp.asarray(kernel), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    merged = adapters.merged(tree, chosen)["backbone"]["conv"]["kernel"]
+    assert_allclose(conv(merged), conv(kernel) + conv(beside[None, None]), rtol=1e-5, atol=1e-5)
+    dense = adapters.added({"backbone": {"fc": {"kernel": jnp.ones((3, 2))}}}, chosen, jax.random.key(0))
+    dense["backbone"]["fc"]["adapter"] = jnp.full((3, 2), 2.0)
+    assert_allclose(adapters.merged(dense, chosen)["backbone"]["fc"]["kernel"], 3)
+    with pytest.raises(InputError, match=r"config.adapters='head9' matches no layer"):
+        adapters.added(
+            {"backbone": {"fc": {"kernel": jnp.ones((3, 2))}}}, toy.toy_config(adapters="head9"), jax.random.key(0)
+        )
