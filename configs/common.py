@@ -35,6 +35,8 @@ def get_config() -> ConfigDict:
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
     c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
+    c.nested = 0  # with variants: in each of folds they are compared by so many folds inside, the best is tested on it
+    c.outer = ()  # (fold, folds) which is this run's test; set by nested
     c.increments = 0  # groups into which the classes are cut: a stage learns each, from the last one's weights
     c.increment = 0  # the group of this stage, counted from 1; set by increments
     c.exemplars = 0  # images of each class, drawn by seed, that later stages still have; 0: none (earlier: all)

@@ -91,7 +91,7 @@ def joined(tables: Mapping[str, Any], way: tuple[str, int], folds: int, seed: in
         return {"features from": name, **{key: float(value) for key, value in found.items()}}
 
     def answers(model: Any, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        guesses = cross_val_predict(model, train, labels, cv=parts, method="predict_proba")
+        guesses = np.asarray(cross_val_predict(model, train, labels, cv=parts, method="predict_proba"))
         return guesses, model.fit(train, labels).predict_proba(test)
 
     features = {name: (table["train"]["features"], table["test"]["features"]) for name, table in tables.items()}

@@ -120,7 +120,7 @@ METHODS = {
     "stochnorm": PLAIN,
     "bitfit": PLAIN,
     "lora": {**PLAIN, "lora__rank": 2},
-    "adapters": {**PLAIN, **LENET},
+    "adapters": PLAIN,
     "distill": {**PLAIN, **LENET, **TAUGHT},
     "fitnets": {**PLAIN, **LENET, **TAUGHT, "method_args": {"hint": "stage1"}},
     "attention_transfer": {**PLAIN, **LENET, **TAUGHT},

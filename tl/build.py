@@ -23,6 +23,7 @@ from tl import (
     increments,
     inputs,
     models,
+    nested,
     reduction,
     reverse,
     runs,
@@ -34,6 +35,7 @@ from tl import (
 )
 from tl import mesh as meshes
 from tl.config import Config
+from tl.data import domains as sources
 from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
@@ -63,6 +65,8 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Sum
     workdir.check(folder, config)
     if config.combine not in COMBINE:
         raise unknown("combine", config.combine, COMBINE)
+    if config.nested:
+        return nested.run(config, folder, one, quiet=quiet)
     if runs.is_set(config):
         return runs.run_set(config, folder, one, quiet=quiet)
     if config.increments and not config.increment:
@@ -190,7 +194,7 @@ def make_method(
             + ("out." if teacher else "run:W or file:F.")
         )
     make = partial(told, config, module, task, loaded, target=bool(dataset.target), teacher=teacher)
-    method, count = make(domains=len(dataset.domains)), labelled_domains(dataset)
+    method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module):
         return method
     if count + ("target" in method.streams) < 2:
@@ -211,11 +215,6 @@ def make_method(
         return method
     # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
     return make(domains=count)
-
-
-def labelled_domains(dataset: Dataset) -> int:
-    """How many domains the rows of train come from, labelled ones of the target included."""
-    return int(dataset.splits["train"].labels.get("domain", np.zeros(1, np.int32)).max()) + 1
 
 
 def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:

@@ -128,6 +128,7 @@ def open_data(config: Config) -> Dataset:
         "skip_broken": config.skip_broken,
         "classes": config.classes,
         "kind": config.task,
+        "outer": tuple(config.get("outer", ())) or None,
     }
     dataset = domains.open_domains(
         config.data,

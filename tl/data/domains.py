@@ -50,7 +50,7 @@ def open_domains(
     }
     domains = names[: len(specs)] if len(specs) > 1 else ()
     if target:
-        alone = how | {"val_fraction": 0.0, "per_class": 0, "fold": None}
+        alone = how | {"val_fraction": 0.0, "per_class": 0, "fold": None, "outer": None}
         opened.append(open_source(target, **alone, cut_test=not transductive))
         _check_apart([*specs, target], opened)
     check_classes(list(zip(names, opened, strict=True)))
@@ -86,6 +86,11 @@ def _join(parts: Sequence[tuple[Split, int | None]]) -> Split:
         for part, number in parts
     ]
     return functools.reduce(concatenate, numbered)
+
+
+def labelled(dataset: Dataset) -> int:
+    """How many domains the rows of train come from, labelled ones of the target included."""
+    return int(dataset.splits["train"].labels.get("domain", np.zeros(1, np.int32)).max()) + 1
 
 
 def short_names(specs: Sequence[str]) -> tuple[str, ...]:

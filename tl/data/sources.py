@@ -41,13 +41,14 @@ def open_source(
     task: str = "label",
     kind: str = "classification",
     cut_test: bool = True,
+    outer: tuple[int, int] | None = None,
 ) -> Dataset:
     """Open `source` and cut it into train, val and test (see splits.arrange); labels stand under `task`.
 
     seed: of the cut of val, of the folds and of `per_class`; the test split does not depend on it.
     val_fraction: share of train for val where the source has none; 0 for no val.
     per_class: that many training images of every class, taken after the cuts; 0 for all.
-    fold: (i, k): part i of a stratified k-fold of train and val is val.
+    fold, outer: (i, k): part i of a stratified k-fold of train and val is val, or test in place of the source's own.
     skip_broken: decode every image now and leave broken ones out; else a broken one is an error when it is
     loaded.
     classes: number of classes, where it is not that of the data; labels must be smaller.
@@ -79,7 +80,8 @@ def open_source(
     }
     has_classes = kind in labels.CLASS_KINDS
     strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
-    parts = splits.arrange(parts, strata, seed=seed, val_fraction=val_fraction, fold=fold, cut_test=cut_test)
+    cuts = {"val_fraction": val_fraction, "fold": fold, "cut_test": cut_test, "outer": outer}
+    parts = splits.arrange(parts, strata, seed=seed, **cuts)
     if has_classes:
         occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
         _check_trained(parts, task, names, occurring, source)

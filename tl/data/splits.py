@@ -12,7 +12,7 @@ from tl.errors import InputError
 TEST_FRACTION = 0.2
 
 # What a seed is used for, so that one seed gives independent draws.
-_VAL, _FOLD, _PER_CLASS = 1, 2, 3
+_VAL, _FOLD, _PER_CLASS, _OUTER = 1, 2, 3, 6
 
 
 def others(n: int, positions: np.ndarray) -> np.ndarray:
@@ -74,13 +74,15 @@ def arrange(
     val_fraction: float,
     fold: tuple[int, int] | None,
     cut_test: bool = True,
+    outer: tuple[int, int] | None = None,
 ) -> dict[str, Split]:
     """The splits train, val and test from those a source has, with equal shares of the (N,) labels `strata`.
 
     No test split: val becomes test. Only one split: test is 20 % of it, always the same images, so that
     weights from one seed can be evaluated in a run with another; without `cut_test` there is none. No val split left:
     `val_fraction` of train, by seed; 0 means no `val` at all. With `fold` = (i, k) val is part i of train and val
-    together. Test is never chosen from again.
+    together. Test is never chosen from again. `outer` = (i, k) makes part i of train and val test in place of the
+    source's own; the folds are then of the rest.
     """
     if "train" not in parts:
         raise InputError(f"no training images: the source has only {', '.join(parts)}.")
@@ -89,10 +91,12 @@ def arrange(
         parts["test"], strata["test"] = parts.pop("val"), strata.pop("val")
     if "test" not in parts and cut_test:
         _cut(parts, strata, "test", stratified(strata["train"], TEST_FRACTION, np.random.default_rng(0)))
+    if (fold or outer) and "val" in parts:
+        parts["train"] = concatenate(parts["train"], parts.pop("val"))
+        strata["train"] = np.concatenate([strata["train"], strata.pop("val")])
+    if outer:
+        _cut(parts, strata, "test", kfold(strata["train"], *outer, np.random.default_rng([seed, _OUTER])))
     if fold:
-        if "val" in parts:
-            parts["train"] = concatenate(parts["train"], parts.pop("val"))
-            strata["train"] = np.concatenate([strata["train"], strata.pop("val")])
         _cut(parts, strata, "val", kfold(strata["train"], *fold, np.random.default_rng([seed, _FOLD])))
     elif "val" not in parts and val_fraction > 0:
         chosen = stratified(strata["train"], val_fraction, np.random.default_rng([seed, _VAL]))
