@@ -111,6 +111,7 @@ def test_the_nearest_mean_of_kept_images_decides():
 
     method, experiment, state = work.experiment.method, work.experiment, work.state
     net = begin.binder(experiment, lambda path: False)(state.params, state.stats)
+    assert method.ready is not None
     ready = method.ready(net, state.memory, experiment.passes)
     batch = next(iter(experiment.passes["exemplars"]))
     features = np.asarray(net.features(batch))[np.asarray(batch["mask"])]

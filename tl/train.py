@@ -91,9 +91,11 @@ class Run:
 
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
         """What `figures` says of the sets in `names`, and what was collected of them."""
-        net, method = self.bind(**self.state.variables), self.experiment.method
-        memory = method.ready(net, self.state.memory, self.experiment.passes)
-        predict = partial(self.predict, dataclasses.replace(self.state, memory=memory))
+        state, ready = self.state, self.experiment.method.ready
+        if ready:
+            memory = ready(self.bind(**state.variables), state.memory, self.experiment.passes)
+            state = dataclasses.replace(state, memory=memory)
+        predict = partial(self.predict, state)
         collected = {name: collect(predict, self.feeds.evals[name]) for name in names}
         return figures(collected, self.experiment.tasks), collected
 

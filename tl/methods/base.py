@@ -56,7 +56,7 @@ class Method:
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
-    ready: Callable[[Any, Any, Any], Any] = lambda net, memory, data: memory  # what an evaluation gets as memory
+    ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
