@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tl import alignment
-from tl.methods.base import Batch, Method, Part, interleave, the_classification
+from tl.methods.base import Batch, Method, Part, interleave, start_of, the_classification
 from tl.models.heads import Discriminator
 from tl.tasks import Task
 
@@ -23,12 +23,6 @@ ENCODER = ("backbone", "bottleneck")
 def make(tasks: Mapping[str, Task], *, hidden: tuple[int, ...] = (1024, 1024), norm: bool = False) -> Method:
     """`hidden`, `norm`: layers of the discriminator and whether they have batch norm."""
     the_classification(tasks, "adda")
-
-    def remember(net: Any, data: Any) -> dict[str, Any]:
-        return {
-            "params": {part: tree for part, tree in net.params.items() if part in ENCODER},
-            "stats": {part: tree for part, tree in net.stats.items() if part in ENCODER},
-        }
 
     def discriminate(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         source = net.elsewhere(**memory).features(batch["train"], train=False)
@@ -44,5 +38,5 @@ def make(tasks: Mapping[str, Task], *, hidden: tuple[int, ...] = (1024, 1024), n
         streams=("train", "target"),
         steps=[(discriminate, ("discriminator",)), (deceive, ENCODER)],
         parts={"discriminator": Part(lambda: Discriminator(2, tuple(hidden), norm))},
-        memory=remember,
+        memory=lambda net, data: start_of(net, *(part for part in ENCODER if part in net.params)),
     )
