@@ -22,6 +22,23 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Files that take minutes begin first: a process must not be left alone with one at the end.
+LONG = (
+    "test_real",
+    "test_hosts_agree",
+    "test_methods",
+    "test_plan",
+    "test_hosts_stops",
+    "test_run",
+    "test_frozen",
+    "test_main",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def tl_data() -> pathlib.Path:
     """The folder of real data and weights, or a skip that says what is missing."""
