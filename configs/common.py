@@ -34,13 +34,13 @@ def get_config() -> ConfigDict:
     c.val_fraction = 0.1  # share of train cut for val where there is no val
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
-    c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
     c.nested = 0  # with variants: in each of folds they are compared by so many folds inside, the best is tested on it
     c.outer = ()  # (fold, folds) which is this run's test; set by nested
     c.increments = 0  # groups into which the classes are cut: a stage learns each, from the last one's weights
     c.increment = 0  # the group of this stage, counted from 1; set by increments
     c.exemplars = 0  # images of each class, drawn by seed, that later stages still have; 0: none (earlier: all)
     c.earlier = ""  # data that the weights have learnt, to go on from: tested beside the new, and kept for replay
+    c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.
@@ -139,6 +139,7 @@ def get_config() -> ConfigDict:
     c.log_every = 10  # steps between rows of training scalars
     c.eval_batch_size = 0  # 0: batch_size
     c.evaluate_before = False  # evaluate test, or target, before the first step too: before/test/...
+    c.transferability = False  # score the untouched backbone for these labels, see tl/ranking.py: before/logme, ...
     c.class_report = False  # keep the confusion matrix and the class report of every evaluation
     c.reverse_validation = False  # train back, from the target's predicted labels to the source, at the end: a score
     c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 from tl.errors import InputError
 
@@ -33,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
-    """Write `out` and print a table. InputError before anything is written."""
+    """Print a table and write `out`: last, so that nothing is there where the run cannot be evaluated."""
     from tl.runtime import prepare
 
     prepare()
-    from tl import build, config, weights
+    from tl import config, weights
     from tl.predictor import last_stage
     from tl.report.table import print_table
     from tl.weights import readers
@@ -50,16 +52,26 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
         raise InputError(f"'{out}' exists: give another name, or --force to overwrite it.")
     chosen = last_stage(config.from_json(held.read_text()))
     tensors, meta = readers.read(before)
-    weights.write(out, quantise(tensors), meta)
     rows = []
-    for name, path in (("float32", before), ("int8", out)):
-        alone = {"weights": f"file:{path}", "classifier": "keep", "method": "finetune", "method_args": {}, "steps": 0}
-        alone |= {"stages": (), "select": "", "patience": 0, "swad": (), "teacher.weights": "", "prune.share": 0.0}
-        with tempfile.TemporaryDirectory() as folder:
-            summary = build.run(config.merged(chosen, alone), folder, quiet=True, report=False)
-        figures = {key: value for key, value in summary.items() if key in ("test/accuracy", "test/loss", "test/r2")}
-        rows.append([name, f"{path.stat().st_size:,}", *(f"{value:.4f}" for value in figures.values())])
+    with tempfile.TemporaryDirectory() as scratch:
+        after = pathlib.Path(scratch) / "quantised.safetensors"
+        weights.write(after, quantise(tensors), meta)
+        for name, path in (("float32", before), ("int8", after)):
+            figures = evaluated(chosen, path, pathlib.Path(scratch) / name)
+            rows.append([name, f"{path.stat().st_size:,}", *(f"{value:.4f}" for value in figures.values())])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(after, out)
     print_table(f"{run} and {out}", ["kernels", "bytes", *figures], rows)
+
+
+def evaluated(chosen: Any, path: pathlib.Path, folder: pathlib.Path) -> dict[str, float]:
+    """The figures of the run `chosen` on its test set with the weights in `path`."""
+    from tl import build, config
+
+    alone = {"weights": f"file:{path}", "classifier": "keep", "method": "finetune", "method_args": {}, "steps": 0}
+    alone |= {"stages": (), "select": "", "patience": 0, "swad": (), "teacher.weights": "", "prune.share": 0.0}
+    summary = build.run(config.merged(chosen, alone), folder, quiet=True, report=False)
+    return {key: value for key, value in summary.items() if key in ("test/accuracy", "test/loss", "test/r2")}
 
 
 if __name__ == "__main__":

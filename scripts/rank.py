@@ -57,18 +57,14 @@ def measured(experiment: Any) -> dict[str, Any]:
     """Scores, size and speed of one backbone."""
     import jax
 
-    from tl import metrics, ranking, weights
+    from tl.evaluators.transferability import transferability
 
     tables, seconds, state = backbones.features_of(experiment, ["train"])
     table = tables["train"]
-    config = experiment.config
-    loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
-    flat, source = loaded.flat if loaded else {}, None
-    if "params/head/kernel" in flat and len(flat["params/head/kernel"]) == table["features"].shape[1]:
-        source = metrics.softmax(table["features"] @ flat["params/head/kernel"] + flat["params/head/bias"])
+    flat = experiment.loaded.flat if experiment.loaded else {}
     (task,) = experiment.tasks.values()
     return {
-        **ranking.scores(table["features"], table[task.name], source),
+        **transferability(table["features"], table, experiment.tasks, flat),
         "images": len(table["features"]),
         "classes": len(task.classes),
         "features": table["features"].shape[1],

@@ -73,8 +73,7 @@ def main(
             # The large grid first: where it stands it is the better figure, and a small run must not hide it.
             both = results.expand(read_table(path, full=True), load, digest)
             both += results.expand(read_table(path, full=False), load, digest)
-            rows = results.aggregate(both, read_lines(records), table["metrics"])
-            results.write_rows(folder / f"{table['name']}.json", rows)
+            results.write_rows(folder / f"{table['name']}.json", rows_of(table, both, records))
             print(f"wrote {folder / table['name']}.json and {write_page(root)}")
     except InputError as error:
         print(error, file=sys.stderr)
@@ -100,6 +99,15 @@ def read_table(path: pathlib.Path, *, full: bool) -> dict[str, Any]:
     table = table.to_dict() if hasattr(table, "to_dict") else dict(table)
     results.check(table, path.stem)
     return table
+
+
+def rows_of(table: Mapping[str, Any], cells: Sequence[results.Cell], records: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of the cells that stand, and those that compare orders, where the table asks for them."""
+    rows = results.aggregate(cells, read_lines(records), table["metrics"])
+    if "correlate" in table:
+        line = f"python scripts/table.py configs/tables/{table['name']}.py"
+        rows += results.correlations(rows, table["correlate"], line)
+    return rows
 
 
 def write_page(root: pathlib.Path) -> pathlib.Path:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl import contrast
+from tl import contrast, optim
 
 
 def test_like_keys_share_a_softmax_over_all_keys():
@@ -59,13 +59,16 @@ def test_bi_tuning_keeps_keys_of_the_slow_network(toy_bi_tuning):
     assert (lengths[~held] == 0).all()
     slow, fast, start = (tree["projector"]["kernel"] for tree in (after.memory["params"], after.params, before.params))
     np.testing.assert_allclose(slow, 0.9 * start + 0.1 * fast, rtol=1e-5, atol=1e-7)
+    # It follows the network as it runs, with the low-rank change added to its kernels.
+    assert not any("lora" in path for path in optim.paths(after.memory["params"]))
 
 
 @pytest.fixture
 def toy_bi_tuning():
     import toy
 
-    work = toy.Steps(toy.toy_config("configs/bi_tuning.py", **toy.METHODS["bi_tuning"]), devices=1)
+    chosen = toy.toy_config("configs/bi_tuning.py", **toy.METHODS["bi_tuning"], lora__rank=2)
+    work = toy.Steps(chosen, devices=1)
     before = work.host()
     work.run(1)
     return before, work.host()

@@ -23,7 +23,7 @@ FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
     "tl.regularisers": (),
-    "tl.distillation": (),
+    "tl.distillation": ("tl.contrast",),
     "tl.contrast": (),
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
@@ -48,7 +48,7 @@ FLOORS = {
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),
-    "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.tasks", "tl.report.files"),
+    "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.ranking", "tl.tasks", "tl.report.files"),
 }
 # Outside package -> the only rooms that may import it.
 FENCES = {

@@ -58,6 +58,7 @@ def test_a_nested_run(tmp_path):
     ends = [json.loads((tmp_path / "run" / f"fold{k}" / "chosen" / "summary.json").read_text()) for k in (0, 1)]
     assert summary["test/accuracy"] == pytest.approx(np.mean([end["test/accuracy"] for end in ends]))
     assert summary["test/accuracy/std"] == pytest.approx(np.std([end["test/accuracy"] for end in ends], ddof=1))
+    assert "fold1/chosen/report.html" in (tmp_path / "run" / "report.html").read_text()
     assert sum(summary.get(f"chosen/{name}", 0) for name in TWO) == 2
     inside = json.loads((tmp_path / "run" / "fold0" / "inside" / "summary.json").read_text())
     best = nested.choose(inside, list(TWO), "val/accuracy")

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from scripts import rank
+from scripts import backbones, rank
+from tl import build, config
 
 SMALL = ["--data", "digits", "--labels-per-class", "6"]
 
@@ -26,6 +27,16 @@ def test_a_table_and_a_recommendation(tmp_path, capsys):
     assert said.splitlines()[0].split() == ["backbone", *rank.COLUMNS, "parameters", "images/s"]
     assert "take " in said
     assert "With 6 images a class begin with configs/probe.py or configs/lp_ft.py." in said
+
+
+def test_a_run_says_the_same_of_its_backbone(tmp_path):
+    shape = {"image_size": 16, "resize": 16, "labels_per_class": 6, "val_fraction": 0.0, "data": "digits"}
+    whole = {"model": "resnet20_cifar", "weights": "bundled", "train_transforms": ()}
+    row = rank.measured(backbones.experiment_of("resnet20_cifar", "bundled", shape))
+    chosen = config.load("configs/probe.py", {**shape, **whole, "steps": 1, "select": "", "transferability": True})
+    summary = build.run(chosen, tmp_path / "run", quiet=True, report=False)
+    for name in rank.COLUMNS:
+        assert summary[f"before/{name}"] == pytest.approx(row[name], rel=1e-5)
 
 
 def test_the_recommendation_weighs_speed_within_a_standard_error():

@@ -253,3 +253,42 @@ def test_the_tables_shipped_are_well_formed(full):
 def test_errors_are_input_errors():
     with pytest.raises(InputError, match="empty 'cells'"):
         results.check({"name": "t", "metrics": ["a"], "seeds": [0], "cells": [], "seconds_per_cell": 1}, "t")
+
+
+def test_orders_are_compared_with_that_of_a_metric():
+    row = {"setting": "s", "std": 0.0, "n": 3, "seconds": 1.0, "command": "", "commit": "c"}
+    figures = {
+        "accuracy": (0.9, 0.8, 0.7),
+        "same": (3.0, 2.0, 1.0),
+        "opposite": (1.0, 2.0, 3.0),
+        "equal": (1.0, 1.0, 1.0),
+    }
+    rows = [
+        {**row, "method": method, "metric": metric, "mean": value}
+        for metric, values in figures.items()
+        for method, value in zip("abc", values, strict=True)
+    ]
+    found = results.correlations(rows, "accuracy", "make it")
+    assert [(one["metric"], one["mean"]) for one in found] == [
+        ("same", pytest.approx(1)),
+        ("opposite", pytest.approx(-1)),
+    ]
+    assert found[0] == {**found[0], "method": results.TAU, "setting": "s", "n": 1, "command": "make it"}
+    # The first of three exchanged with the second: by hand, pairs weigh 1 / (1 + r) + 1 / (1 + s) over ranks r, s.
+    rows += [
+        {**row, "method": m, "metric": "exchanged", "mean": v} for m, v in zip("abc", (2.0, 3.0, 1.0), strict=True)
+    ]
+    (tau,) = (one["mean"] for one in results.correlations(rows, "accuracy", "") if one["metric"] == "exchanged")
+    weights = {(0, 1): 1 + 1 / 2, (0, 2): 1 + 1 / 3, (1, 2): 1 / 2 + 1 / 3}
+    assert tau == pytest.approx((weights[0, 2] + weights[1, 2] - weights[0, 1]) / sum(weights.values()))
+    with pytest.raises(InputError, match="metric to correlate with"):
+        results.check({**TOY_TABLE, "correlate": "nothing"}, "toy")
+
+
+TOY_TABLE = {
+    "name": "toy",
+    "metrics": ["a"],
+    "seconds_per_cell": 1,
+    "seeds": [0],
+    "cells": [{"method": "m", "setting": "s", "config": "c"}],
+}

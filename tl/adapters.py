@@ -9,7 +9,6 @@ dense layer that is a second matrix.
 from __future__ import annotations
 
 import math
-import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 
 from tl.config import Config
 from tl.errors import InputError
-from tl.optim import paths
+from tl.optim import kernels
 
 A, B, PARALLEL = "lora_a", "lora_b", "adapter"
 
@@ -50,18 +49,6 @@ def added(params: Mapping[str, Any], config: Config, key: jax.Array) -> dict[str
         node[A] = jax.random.normal(own, (inputs, rank), kernel.dtype) / math.sqrt(inputs)
         node[B] = jnp.zeros((rank, outputs), kernel.dtype)
     return tree
-
-
-def kernels(params: Mapping[str, Any], name: str, layers: str) -> dict[str, Any]:
-    """{layer: kernel} of the layers that the regex `layers`, the setting `name`, is about; InputError for none."""
-    found = {
-        path.removesuffix("/kernel"): leaf
-        for path, leaf in paths(params).items()
-        if path.endswith("/kernel") and re.match(layers, path.removesuffix("/kernel"))
-    }
-    if not found:
-        raise InputError(f"{name}='{layers}' matches no layer with a kernel: name e.g. 'backbone/stage.*'.")
-    return found
 
 
 def merged(params: Mapping[str, Any], config: Config) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from tl import adapters, averages, optim, pruning, reduction, weights
 from tl import mesh as meshes
 from tl.errors import InputError
-from tl.evaluators.collect import collect
+from tl.evaluators.collect import Collected, collect
 from tl.methods.base import OLD_HEAD, Part
 from tl.net import Net
 from tl.step import State, create, fresh
@@ -39,7 +39,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     variables = {**variables, "params": pruning.pruned(variables["params"], config)}
     variables = meshes.place(variables, mesh)
     if config.reduce and f"params/{reduction.PART}/kernel" not in filled:
-        seen = partial(pooled, experiment, bind, variables)
+        seen = lambda: pooled(experiment, bind, variables)["pooled"]  # noqa: E731
         variables = meshes.place(reduction.fitted(config.reduce, variables, optimizer.moves, seen, config.seed), mesh)
     net = bind(variables["params"], variables["stats"])
     memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
@@ -58,11 +58,11 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     return jax.device_put(jax.tree.map(jnp.copy, state), places), optimizer
 
 
-def pooled(experiment: Experiment, bind: Callable[..., Net], variables: Mapping[str, Any]) -> np.ndarray:
-    """(N, D) features of the training images, as evaluation sees them."""
+def pooled(experiment: Experiment, bind: Callable[..., Net], variables: Mapping[str, Any]) -> Collected:
+    """Of the training images, as evaluation sees them: `pooled`, the (N, D) features of the backbone, and labels."""
     compute = jax.jit(lambda params, stats, rows: {"pooled": bind(params, stats).maps(rows)["pooled"]})
     batches = experiment.passes[experiment.method.streams[0]]
-    return collect(lambda rows: compute(variables["params"], variables["stats"], rows), batches)["pooled"]
+    return collect(lambda rows: compute(variables["params"], variables["stats"], rows), batches)
 
 
 def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: jax.Array) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
     fixed += [(f"{reduction.PART}/", None)] if config.reduce else []
     groups = [*fixed, *config.groups]
     made = optim.make(params, groups, schedule, **config.optim.to_dict())
-    return dataclasses.replace(made, pinned=pruning.pinned(optim.paths(params), config))
+    return dataclasses.replace(made, pinned=pruning.pinned(params, config))
 
 
 def statistics_policy(optimizer: optim.Optimizer, frozen_stats: str) -> Callable[[str], bool]:

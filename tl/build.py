@@ -126,6 +126,7 @@ def experiment(
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, task.classes),
+        loaded=loaded,
     )
 
 

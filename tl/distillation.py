@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl.contrast import unit
 from tl.errors import InputError, unknown
 
 
@@ -51,10 +52,7 @@ def pair_distances(features: jax.Array) -> jax.Array:
 def angles(features: jax.Array) -> jax.Array:
     """(N, D) -> (N, N, N) cosines of the angle at j between i and k (Park et al. 2019, RKD, 3.2.2)."""
     towards = features[None, :] - features[:, None]  # [j, i]: from j to i
-    square = jnp.sum(jnp.square(towards), axis=-1, keepdims=True)
-    apart = square > 0
-    unit = jnp.where(apart, towards / jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
-    return jnp.einsum("jid,jkd->jik", unit, unit)
+    return jnp.einsum("jid,jkd->jik", unit(towards), unit(towards))
 
 
 def huber(difference: jax.Array) -> jax.Array:

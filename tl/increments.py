@@ -28,8 +28,7 @@ def figures(folders: list[pathlib.Path]) -> dict[str, float]:
     Once among all classes so far, and once where the group is known (task-incremental, `known_group/`).
     """
     tables = [dict(np.load(folder / "predictions.npz")) for folder in folders]
-    labels, outputs = tables[-1]["test/label"], tables[-1]["test/outputs/label"]
-    edges = bounds(outputs.shape[1], len(folders))
+    edges = bounds(tables[-1]["test/outputs/label"].shape[1], len(folders))
     among, known = (np.full((len(folders), len(folders)), np.nan) for _ in range(2))
     for stage, table in enumerate(tables):
         labels, outputs = table["test/label"], table["test/outputs/label"]

@@ -14,8 +14,8 @@ from tl import config as configs
 from tl import runs, workdir
 from tl.config import Config
 from tl.errors import InputError
-from tl.report import provenance, table
-from tl.report.files import plain, write_atomic
+from tl.report import html, provenance, table
+from tl.report.files import plain, read_lines, write_atomic
 from tl.tasks import lower_is_better
 
 
@@ -55,6 +55,16 @@ def run(config: Config, folder: pathlib.Path, run_one: runs.RunOne, *, quiet: bo
     summary |= {f"chosen/{name}": count for name, count in collections.Counter(chosen).items()}
     summary |= {"n": config.folds, "seed": config.seed, "commit": provenance.commit()}
     if jax.process_index() == 0:
+        names = [f"fold{number}/chosen" for number in range(config.folds)]
+        html.write_set(
+            folder,
+            title=folder.name,
+            rows=[("chosen", key, mean, std, n) for key, (mean, std, n) in figures.items()],
+            runs={path: (f"{path}/report.html", one) for path, one in zip(names, summaries, strict=True)},
+            curves={"chosen": [read_lines(folder / path / "metrics.jsonl") for path in names]},
+            configs={"chosen": json.loads(configs.to_json(config))},
+            command=provenance.command(),
+        )
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     if not quiet and "test/accuracy" in figures:
         print(f"test/accuracy {table.spread(*figures['test/accuracy'])}, chosen: {', '.join(chosen)}")

@@ -241,6 +241,18 @@ def make_schedule(
     return schedule
 
 
+def kernels(params: Mapping[str, Any], name: str, layers: str) -> dict[str, Any]:
+    """{layer: kernel} of the layers that the regex `layers`, the setting `name`, is about; InputError for none."""
+    found = {
+        path.removesuffix("/kernel"): leaf
+        for path, leaf in paths(params).items()
+        if path.endswith("/kernel") and re.match(layers, path.removesuffix("/kernel"))
+    }
+    if not found:
+        raise InputError(f"{name}='{layers}' matches no layer with a kernel: name e.g. 'backbone/stage.*'.")
+    return found
+
+
 def paths(tree: Any) -> dict[str, Any]:
     """Nested dicts -> {"backbone/stage1/...": leaf}, in the order of the tree."""
     return {"/".join(str(k.key) for k in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 
 from tl.config import Config
 from tl.errors import InputError
-from tl.optim import map_paths, paths
+from tl.optim import kernels, map_paths, paths
 
 
-def pinned(all_paths: Mapping[str, Any], config: Config) -> frozenset[str]:
+def pinned(params: Mapping[str, Any], config: Config) -> frozenset[str]:
     """The kernels that config.prune is about: a number of theirs that is 0 stays 0."""
     share, layers = config.prune.share, config.prune.layers or "backbone/"
     if not share:
@@ -25,22 +24,18 @@ def pinned(all_paths: Mapping[str, Any], config: Config) -> frozenset[str]:
         raise InputError(f"config.prune.share={share} must lie between 0 and 1: the share of weights that goes.")
     if config.lora.rank or config.adapters:
         raise InputError("config.prune goes with neither config.lora nor config.adapters: they leave no zeros.")
-    found = frozenset(path for path in all_paths if path.endswith("/kernel") and re.match(layers, path))
-    if not found:
-        raise InputError(
-            f"config.prune.layers='{layers}' matches no layer with a kernel: name e.g. 'backbone/stage.*'."
-        )
-    return found
+    return frozenset(f"{layer}/kernel" for layer in kernels(params, "config.prune.layers", layers))
 
 
 def pruned(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """`params` with the smallest config.prune.share of the weights of all `pinned` kernels together set to 0."""
-    kernels = {path: np.asarray(leaf) for path, leaf in paths(params).items() if path in pinned(paths(params), config)}
-    if not kernels:
+    chosen = pinned(params, config)
+    if not chosen:
         return dict(params)
-    sizes = np.sort(np.concatenate([np.abs(kernel).ravel() for kernel in kernels.values()]))
+    found = {path: np.asarray(leaf) for path, leaf in paths(params).items() if path in chosen}
+    sizes = np.sort(np.concatenate([np.abs(kernel).ravel() for kernel in found.values()]))
     bound = sizes[round(config.prune.share * len(sizes)) - 1]
-    kept = {path: np.where(np.abs(kernel) > bound, kernel, 0) for path, kernel in kernels.items()}
+    kept = {path: np.where(np.abs(kernel) > bound, kernel, 0) for path, kernel in found.items()}
     empty = [path.removesuffix("/kernel") for path, kernel in kept.items() if not kernel.any()]
     if empty:
         raise InputError(

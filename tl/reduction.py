@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tl.errors import InputError
@@ -60,5 +60,5 @@ def fitted(
         # A direction is as good as its opposite: the largest number of each is positive, on every machine.
         kernel = kernel * np.sign(kernel[np.abs(kernel).argmax(axis=0), np.arange(width)])
     dtype = part["kernel"].dtype
-    new = {"mean": jax.numpy.asarray(mean, dtype), "kernel": jax.numpy.asarray(kernel, dtype)}
+    new = {"mean": jnp.asarray(mean, dtype), "kernel": jnp.asarray(kernel, dtype)}
     return {**variables, "params": {**variables["params"], PART: new}}

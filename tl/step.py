@@ -104,7 +104,7 @@ def make_step(
             suffix = "" if len(method.steps) == 1 else f"_{index}"
             scalars |= {f"loss{suffix}": value, f"grad_norm{suffix}": norm, **aux}
         variables = {"params": params, "stats": stats}
-        memory = method.after(state.memory, variables, carry)
+        memory = method.after(state.memory, {"params": bind(params, stats).params, "stats": stats}, carry)
         mean = _moved(state, variables, optimizer, average(state.step)) if average else state.ema
         scalars["lr"] = optimizer.schedule(state.step)
         # The loss is that of the parameters before the update: only this shows that the update itself was sound.

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, frozen, hosts, optim, workdir
+from tl import averages, begin, frozen, hosts, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -23,6 +23,7 @@ from tl.data.order import endless
 from tl.evaluators import class_report
 from tl.evaluators.collect import Collected, collect, fields_of
 from tl.evaluators.figures import figures
+from tl.evaluators.transferability import transferability
 from tl.inputs import AT_THE_END
 from tl.methods.base import Method
 from tl.net import Net
@@ -54,6 +55,7 @@ class Experiment:
     steps_per_epoch: int
     eval_every: int
     meta: Mapping[str, str]  # what the weights file says of itself
+    loaded: weights.Loaded | None = None  # what config.weights names
 
 
 class Stopped(KeyboardInterrupt):
@@ -161,8 +163,7 @@ def run(work: Run) -> dict[str, float]:
     clock = Clock(config.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     advance = advancing(work, begin)
-    if config.evaluate_before and begin == 0 and not work.log.rows():
-        values, _ = work.evaluate([name for name in ("test", "target", "earlier") if name in work.feeds.evals])
+    if begin == 0 and not work.log.rows() and (values := before(work)):
         work.log.row(0, {f"before/{name}": value for name, value in values.items()})
     with work.progress, Interrupts() as interrupts:
         while step < total and not patience.over:
@@ -199,6 +200,18 @@ def run(work: Run) -> dict[str, float]:
                 raise Stopped(f"stopped at step {step} of {total}, saved: run the same command again to go on.")
     work.checkpoints.wait()
     return {"time/images_per_s": clock.rate}
+
+
+def before(work: Run) -> dict[str, float]:
+    """What the config asks to know of the untouched network."""
+    experiment, values = work.experiment, {}
+    if experiment.config.evaluate_before:
+        values, _ = work.evaluate([name for name in ("test", "target", "earlier") if name in work.feeds.evals])
+    if experiment.config.get("transferability", False):
+        table = begin.pooled(experiment, work.bind, work.state.variables)
+        flat = experiment.loaded.flat if experiment.loaded else {}
+        values |= transferability(table["pooled"], table, experiment.tasks, flat)
+    return values
 
 
 def record(work: Run, pending: list[tuple[int, dict[str, jax.Array]]], *, keep: int, clock: Clock) -> None:

@@ -10,12 +10,14 @@ knows, 0 where they have none; `teacher`, the network of config.teacher as a par
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tl import losses
 from tl.errors import InputError
 from tl.tasks import Task
 
@@ -55,6 +57,7 @@ class Method:
     steps: Sequence[tuple[Loss, tuple[str, ...] | None]]  # in order: the loss, and the parts it may move (None = all)
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
+    # (memory, {"params", "stats"} as the network runs with them, carry) -> memory, after every step
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
     ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
@@ -113,6 +116,25 @@ def same_classes(method: str, teacher: Part | None, task: Task) -> None:
             f"the teacher '{teacher.source}' tells {teacher.outputs} classes apart and the data has {task.outputs}: "
             f"'{method}' learns from its answers; take attention_transfer or relational, or another teacher."
         )
+
+
+def answers_loss(
+    method: str, task: Task, teacher: Part | None, share: float, temperature: float
+) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, dict[str, Any]]]:
+    """(outputs, the teacher's outputs, labels) -> (loss, its two terms), Hinton et al. 2015, section 2.
+
+    `share` is the weight of the teacher's answers, softened by `temperature`; the labels have the rest.
+    InputError for either out of its range and for a teacher of other classes.
+    """
+    same_classes(method, teacher, task)
+    within("share", share, 0, 1)
+    within("temperature", temperature, 1e-3, math.inf)
+
+    def loss(outputs: jax.Array, answers: jax.Array, labels: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        soft, hard = losses.distillation(outputs, answers, temperature).mean(), task.loss(outputs, labels)
+        return (1 - share) * hard + share * soft, {"loss_task": hard, "loss_teacher": soft}
+
+    return loss
 
 
 def needs_classifier(method: str, source_outputs: int) -> None:

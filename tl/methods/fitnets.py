@@ -5,14 +5,13 @@ Both of the paper's stages at once: the hint, through a regressor of the teacher
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from tl import distillation, losses
-from tl.methods.base import Batch, Method, Part, parts_of, same_classes, taught, the_classification, within
+from tl import distillation
+from tl.methods.base import Batch, Method, Part, answers_loss, parts_of, taught, the_classification
 from tl.models.heads import Regressor
 from tl.tasks import Task
 
@@ -29,9 +28,7 @@ def make(
 ) -> Method:
     """`weight`: of the hint, between the maps `hint` and `teacher_hint`, "" for the same; the others as in distill."""
     task = the_classification(tasks, "fitnets")
-    same_classes("fitnets", teacher, task)
-    within("share", share, 0, 1)
-    within("temperature", temperature, 1e-3, math.inf)
+    mixed = answers_loss("fitnets", task, teacher, share, temperature)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
@@ -40,10 +37,8 @@ def make(
         ((own, other),) = distillation.pairs_of(here, there, (hint,), (teacher_hint or hint,))
         guess = net.call("regressor", here[own], there[other].shape[-1])
         apart = distillation.hint_distance(guess, there[other], (own, other))
-        soft = losses.distillation(outputs[task.name], there["outputs"], temperature).mean()
-        task_loss = task.loss(outputs[task.name], inputs[task.name])
-        value = (1 - share) * task_loss + share * soft + weight * apart
-        return value, {"loss_task": task_loss, "loss_teacher": soft, "apart": apart}
+        value, terms = mixed(outputs[task.name], there["outputs"], inputs[task.name])
+        return value + weight * apart, {**terms, "apart": apart}
 
     return Method(
         streams=("train",), steps=[(loss, None)], parts={**parts_of(teacher), "regressor": Part(lambda: Regressor())}

@@ -13,7 +13,6 @@ from tl.tasks import Task
 
 def make(tasks: Mapping[str, Task], *, probability: float = 0.5) -> Method:
     """`probability` that a channel takes its running statistics, drawn for each channel of each layer and step."""
-
     within("probability", probability, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from scipy.stats import weightedtau
+
 from tl.errors import InputError, unknown
 from tl.report.files import append_line, plain, read_lines, write_atomic
 from tl.report.table import markdown_table, mean_std, number, spread
 
 REQUIRED = {"name", "metrics", "seeds", "cells", "seconds_per_cell"}
-OPTIONAL = {"title", "columns", "notes"}
+OPTIONAL = {"title", "columns", "notes", "correlate"}
+TAU = "weighted Kendall tau"
 CELL = {"method", "setting", "config", "overrides"}
 
 
@@ -47,6 +52,8 @@ def check(table: Mapping[str, Any], stem: str) -> None:
     for key in ("metrics", "seeds", "cells"):
         if not table[key]:
             raise InputError(f"the table {stem} has empty '{key}': give at least one.")
+    if table.get("correlate", table["metrics"][0]) not in table["metrics"]:
+        raise unknown("metric to correlate with", table["correlate"], table["metrics"])
     seen = set()
     for cell in table["cells"]:
         if set(cell) - {"overrides"} != CELL - {"overrides"}:
@@ -155,6 +162,29 @@ def aggregate(
                 commits = dict.fromkeys(record["commit"] for record in found)
                 rows.append({**row, "command": command(members[0]), "commit": ", ".join(filter(None, commits))})
     return rows
+
+
+def correlations(rows: Sequence[Mapping[str, Any]], wanted: str, line: str) -> list[dict[str, Any]]:
+    """Rows more: how well each other metric puts the methods of a setting in the order of `wanted`.
+
+    The weighted tau of Vigna 2015, in which the first places count most; one order each, so `n` is 1. `line` is the
+    command that made them all. A metric without two different values has none.
+    """
+    found = []
+    for setting, metric in dict.fromkeys((row["setting"], row["metric"]) for row in rows):
+        both = {
+            name: {row["method"]: row["mean"] for row in rows if (row["setting"], row["metric"]) == (setting, name)}
+            for name in (wanted, metric)
+        }
+        methods = [method for method in both[wanted] if method in both[metric]]
+        if metric == wanted or len(methods) < 2:
+            continue
+        scores, reached = ([both[name][method] for method in methods] for name in (metric, wanted))
+        tau = float(np.asarray(weightedtau(scores, reached))[0])
+        if math.isfinite(tau):
+            row = {"method": TAU, "setting": setting, "metric": metric, "mean": tau, "std": 0.0}
+            found.append({**row, "n": 1, "seconds": 0.0, "command": line, "commit": ""})
+    return found
 
 
 def command(cell: Cell) -> str:
