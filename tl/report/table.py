@@ -17,7 +17,8 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
     numbers = np.asarray(values, np.float64)
     if not numbers.size:
         raise ValueError("the mean of no values")
-    return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else 0.0
+    same = numbers.size == 1 or (numbers == numbers[0]).all()  # rounding would leave equal values a spread
+    return float(numbers.mean()), 0.0 if same else float(numbers.std(ddof=1))
 
 
 def spread(mean: float | None, std: float | None, n: int) -> str:
