@@ -41,6 +41,19 @@ def get_config() -> ConfigDict:
     c.exemplars = 0  # images of each class, drawn by seed, that later stages still have; 0: none (earlier: all)
     c.earlier = ""  # data that the weights have learnt, to go on from: tested beside the new, and kept for replay
     c.image_library = ""  # decodes and resizes; "": Pillow | opencv: an extra, faster, pixels differ a little
+    c.episode = {
+        "way": 0,  # classes of an episode; data is then cut by classes, and test asks for unseen ones; 0: no episodes
+        "shot": 0,  # labelled images of each class
+        "query": 0,  # images of each to be told apart
+        "batch": 0,  # episodes of a training step; 0: training sees plain batches
+        "train_way": 0,  # way and query in training, where they are others
+        "train_query": 0,
+        "count": 0,  # episodes of test; val has a tenth
+        "classes": (),  # how many classes train, validate and test; (): the source's own, or 6 : 2 : 2
+        "rotations": False,  # turned by a quarter an image is of another class
+        "within": "",  # the classes of an episode share their name up to this, e.g. "/"
+        "test": "",  # omniglot_runs:FILE, in place of episodes of unseen classes
+    }
     c.skip_broken = False  # leave broken images out instead of stopping at them
 
     # From image to input. 0 and () follow the weights' own preprocessing.
@@ -152,3 +165,16 @@ def get_config() -> ConfigDict:
     c.stages = ()  # ({key: value, ...}, ...): one run after the other, each from the last one's weights
     c.smoke = False  # seconds instead of hours: to see that everything runs
     return c
+
+
+def episodes(c: ConfigDict, arg: dict[str, str], **shape: int) -> None:
+    """A small network that learns from episodes of `shape`, and batches of whole ones, whatever flags make of that."""
+    c.model, c.weights, c.data = "conv4", "none", "glyphs"
+    c.episode.update({"way": 5, "shot": 1, "query": 10, "count": 1000, **shape})
+    asked = {key: int(arg.get(f"episode.{key}", value)) for key, value in c.episode.items() if type(value) is int}
+    train = (asked["train_way"] or asked["way"]) * (asked["shot"] + (asked["train_query"] or asked["query"]))
+    c.batch_size = asked["batch"] * train or 64
+    c.eval_batch_size = 8 * asked["way"] * (asked["shot"] + asked["query"])
+    c.optim.name = "adam"
+    c.steps, c.eval_every = 400, 100
+    c.select = "val/accuracy"

@@ -17,7 +17,16 @@ SOURCES = [
     *sorted((ROOT / "configs").rglob("*.py")),
 ]
 
-MATHS = ("tl.losses", "tl.alignment", "tl.distillation", "tl.mixing", "tl.regularisers", "tl.contrast")
+MATHS = (
+    "tl.losses",
+    "tl.alignment",
+    "tl.distillation",
+    "tl.mixing",
+    "tl.regularisers",
+    "tl.contrast",
+    "tl.episodes",
+    "tl.inner",
+)
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {
     "tl.errors": (),
@@ -25,6 +34,8 @@ FLOORS = {
     "tl.regularisers": (),
     "tl.distillation": ("tl.contrast",),
     "tl.contrast": (),
+    "tl.episodes": (),
+    "tl.inner": (),
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),
@@ -41,7 +52,7 @@ FLOORS = {
     "tl.checkpoint": (),
     "tl.report": ("tl.report",),
     "tl.tasks": ("tl.losses", "tl.metrics"),
-    "tl.data": ("tl.data", "tl.mesh", "tl.preprocess"),
+    "tl.data": ("tl.data", "tl.mesh", "tl.preprocess", "tl.episodes"),
     "tl.models": ("tl.models", "tl.preprocess"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
     "tl.methods": ("tl.methods.base", *MATHS, "tl.tasks", "tl.models"),

@@ -61,6 +61,22 @@ TAUGHT = {
 # Five of ten classes, the first five as if they had been learnt before.
 SECOND_GROUP = {**PLAIN, **LENET, "increments": 2, "increment": 2, "exemplars": 3}
 
+# Four episodes a step, of two classes with a shot and a query.
+EPISODES = {
+    "schedule__name": "constant",
+    "model_args": {"widths": (4, 4), "pools": 2},
+    "data": "glyphs:digits",
+    "labels_per_class": 0,
+    "select": "",
+    "episode__way": 2,
+    "episode__query": 1,
+    "episode__batch": 4,
+    "episode__train_way": 0,
+    "episode__train_query": 0,
+    "episode__count": 10,
+}
+ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "group"}}
+
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
 # all randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
@@ -136,6 +152,12 @@ METHODS = {
     "lwf_incremental": {**SECOND_GROUP, "falls": "loss_new"},
     "ewc": {**SECOND_GROUP, "method_args": {"weight": 10.0}, "falls": "loss_new"},
     "icarl": SECOND_GROUP,
+    "protonet": EPISODES,
+    "matching": EPISODES,
+    "relation": {**EPISODES, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},
+    "nearest_mean": {**EPISODES, "episode__batch": 0, "method_args": {"finetune": 3}},
+    "maml": {**ADAPTED, "optim__clip": 0.0},
+    "reptile": {**ADAPTED, "method_args": {"steps": 2, "test_steps": 2}, "falls": "loss_start"},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

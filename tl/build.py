@@ -7,17 +7,15 @@ import inspect
 import math
 import pathlib
 import pkgutil
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
 import tl.methods
 from tl import (
-    averages,
     begin,
+    checks,
     finish,
     hosts,
     increments,
@@ -39,13 +37,10 @@ from tl.data import domains as sources
 from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
-from tl.evaluators import validators
 from tl.methods.base import FACTS, Method, Part, head_name
 from tl.models.heads import Bottleneck, Head, Reduction
 
 Summary = dict[str, Any]
-# How an argument of a method is annotated -> what may be given for it.
-GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -95,18 +90,18 @@ def experiment(
     `mesh`: chips to plan for; by default all devices of this process, as `config.mesh` cuts them. `dataset`: by default
     what the config names.
     """
-    check_numbers(config)
-    mesh = check_batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
+    checks.numbers(config)
+    mesh = checks.batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
     method_module = find_method(config.method)
-    check_arguments(method_module, config.method_args)
+    checks.arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = inputs.open_data(config) if dataset is None else dataset
     task = make_task(config, dataset)
-    check_select(config, task, dataset)
+    checks.select(config, task, dataset)
     method = make_method(config, method_module, task, dataset, loaded)
-    modules = make_modules(config, task) | {name: part.make() for name, part in method.parts.items()}
+    modules = make_modules(config, task, method.heads) | {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
@@ -130,8 +125,8 @@ def experiment(
     )
 
 
-def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
-    """Backbone and head, without parameters."""
+def make_modules(config: Config, task: tasks.Task, heads: bool = True) -> dict[str, Any]:
+    """Backbone and, with `heads`, the task's head, without parameters."""
     backbone = models.make(
         config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
     )
@@ -144,7 +139,7 @@ def make_modules(config: Config, task: tasks.Task) -> dict[str, Any]:
     if between and (config.head.get("pool") == "flatten" or config.head.get("maps", ())):
         raise InputError(f"config.head reads past {', '.join(between)}: set head.pool='gap', head.maps=() or drop it.")
     head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
-    return {"backbone": backbone, **between, head_name([task.name], task.name): head}
+    return {"backbone": backbone, **between, **({head_name([task.name], task.name): head} if heads else {})}
 
 
 def find_method(name: str) -> Any:
@@ -166,12 +161,17 @@ def told(
     teacher: Part | None = None,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for."""
+    episodes = inputs.episodes_of(config)
+    if ("episodes" in asked(module)) != (episodes is not None):
+        wrong = "learns from none" if episodes else "learns from episodes: set way, shot, query and count"
+        raise InputError(f"config.episode.way={config.episode.way}, but the method '{config.method}' {wrong}.")
     facts = {
         "domains": max(1, domains),
         "target": target,
         "source_outputs": begin.old_classes(loaded),
         "teacher": teacher,
         "earlier": increments.earlier(config, task),
+        "episodes": episodes,
     }
     return module.make(
         {task.name: task}, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)}
@@ -218,42 +218,11 @@ def make_method(
     return make(domains=count)
 
 
-def check_arguments(module: Any, arguments: Mapping[str, Any]) -> None:
-    """An argument that `module.make` does not take is the user's mistake."""
-    known = [p for p in inspect.signature(module.make).parameters if p not in ("tasks", *FACTS)]
-    for name, value in arguments.items():
-        if name not in known:
-            raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
-        kind = str(inspect.signature(module.make).parameters[name].annotation)
-        allowed = GIVEN.get(kind.split("[")[0], object)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
-            raise InputError(f"config.method_args.{name}={value!r} is of the wrong kind: it must be {kind}.")
-
-
-def check_numbers(config: Config) -> None:
-    """Counts that would make no sense, or divide by zero much later."""
-    least = {
-        "save_every": 1,
-        "log_every": 1,
-        "eval_every": -1,
-        "steps": -1,
-        "epochs": 0,
-        "patience": 0,
-        "batch_size": 1,
-        "cached_views": 0,
-        "target_labels": 0,
-        "increments": 0,
-        "increment": 0,
-        "exemplars": 0,
-    }
-    for key, bound in least.items():
-        if config[key] < bound:
-            raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
-    averages.check(config)
-
-
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     labels = dataset.splits["train"].labels["label"]
+    episodes = inputs.episodes_of(config)
+    if episodes and episodes.train:
+        return tasks.make("label", config.task, tuple(f"class {number + 1}" for number in range(episodes.test.way)))
     names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
     if config.class_weights not in ("", "balanced"):
         raise unknown("class_weights", config.class_weights, ("balanced",))
@@ -261,38 +230,6 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     if config.class_weights:
         balance = splits.class_weights(labels, len(names))
     return tasks.make("label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance)
-
-
-def check_select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
-    """The metric to select on must be one that evaluations of val will give, and not one of test."""
-    if averages.swad(config) and not len(dataset.splits.get("val", ())):
-        raise InputError("config.swad judges weights by val, and there is none: set config.val_fraction above 0.")
-    if not config.select and not config.patience:
-        return
-    probe = task.metrics(np.zeros((2, task.outputs)), dataset.splits["train"].labels[task.name][:2])
-    known = [f"val/{name}" for name in probe] if len(dataset.splits.get("val", ())) else []
-    if known and dataset.target and task.kind == "classification":
-        known += [f"score/{name}" for name in validators.NAMES]
-    if config.select not in known:
-        raise unknown("metric in config.select", config.select, known or ["none, since there is no val split"])
-
-
-def check_batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
-    for key in ("batch_size", "eval_batch_size"):
-        if config[key] % mesh.size:
-            raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")
-    if config.batch_size <= 0 or config.accumulate <= 0 or (config.batch_size // mesh.size) % config.accumulate:
-        raise InputError(
-            f"config.batch_size={config.batch_size} cannot be cut into accumulate={config.accumulate} pieces on "
-            f"{mesh.size} devices: each device's rows must divide by it."
-        )
-    groups, piece = config.get("norm_groups", 0), config.batch_size // config.accumulate
-    if groups < 0 or (groups and piece % groups):
-        raise InputError(
-            f"config.norm_groups={groups} must divide the {piece} rows that go through the network at once (batch_size "
-            "over accumulate), or be 0 for the statistics of them all."
-        )
-    return mesh
 
 
 def _hashable(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -145,23 +145,26 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
     """`report.html`, about the target's test images, else those of test, else val."""
     experiment = work.experiment
     task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
+    classes, alone = task.classes, not vectors
     name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
     probabilities = labels = confusion = None
     examples: list[Any] = []
     if name is not None:
         table = collected[name]
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
+        if "episode" in table:
+            classes, alone = tuple(f"class {i + 1}" for i in range(probabilities.shape[1])), False
         if task.kind in ("classification", "binary"):
-            confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(task.classes))
+            confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
         if confusion is not None and not vectors:
-            examples = choose_examples(experiment, name, probabilities, labels, task.classes)
+            examples = choose_examples(experiment, name, table, probabilities, classes)
     return html.write_run(
         work.folder,
         title=work.folder.name,
         config=json.loads(configs.to_json(experiment.config)),
         rows=work.log.rows(),
         summary=summary,
-        classes=task.classes,
+        classes=classes,
         probabilities=probabilities,
         labels=labels,
         examples=examples,
@@ -169,7 +172,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict="" if vectors else f"python scripts/predict.py --workdir {work.folder} FILES",
+        predict="" if not alone else f"python scripts/predict.py --workdir {work.folder} FILES",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         points=both_domains(collected["reference"], collected["target"], task.name)
@@ -180,22 +183,25 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
 
 def choose_examples(
     experiment: train.Experiment,
-    split: str,
+    name: str,
+    table: Collected,
     probabilities: np.ndarray,
-    labels: np.ndarray,
     classes: tuple[str, ...],
 ) -> list[tuple[np.ndarray, str, str, str, float]]:
     """The twelve most confident mistakes, then twelve of the others: (image, name, true, predicted, probability)."""
+    (task,) = experiment.tasks
+    labels, index = table[task], table["index"]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:12]
     right = np.flatnonzero(predicted == labels)
     right = right[np.linspace(0, len(right) - 1, min(12, len(right))).astype(int)] if len(right) else right
-    source = experiment.dataset.splits[split]
+    source = experiment.evals[name].split
+    assert source is not None
     return [
         (
-            source.load(int(i)),
-            str(source.names[int(i)]),
+            source.load(int(index[i])),
+            str(source.names[int(index[i])]),
             classes[labels[i]],
             classes[predicted[i]],
             float(confidence[i]),

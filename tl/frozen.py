@@ -224,7 +224,14 @@ def cached(
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"
     )
     streams = {
-        stream: cache.cached_stream(table, batch_size=config.batch_size, seed=config.seed, name=stream, views=views)
+        stream: cache.cached_stream(
+            table,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            name=stream,
+            views=views,
+            places=experiment.orders.get(stream),
+        )
         for stream, table in found.items()
     }
     batch = config.eval_batch_size or config.batch_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, images, increments, streams, transforms
+from tl.data import domains, episodes, images, increments, omniglot, sources, streams, transforms
 from tl.data.base import Dataset, Split
-from tl.data.order import STRONG
+from tl.data.order import STRONG, Order
+from tl.episodes import Episodes, Shape
 from tl.errors import InputError
 from tl.preprocess import Preprocess
 
@@ -29,6 +31,7 @@ class Inputs:
     passes: Mapping[str, streams.EvalBatches]
     views: Mapping[str, streams.EvalBatches]
     evals: Mapping[str, streams.EvalBatches]
+    orders: Mapping[str, Order]  # in which streams are visited that go by episodes
 
 
 def make(
@@ -44,9 +47,12 @@ def make(
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
     plain = transforms.compose(usual)
     batch = config.eval_batch_size or config.batch_size
+    orders = episode_orders(config, splits, dataset)
     return Inputs(
         {
-            name: streams.train_stream(split, chosen[name], batch_size=config.batch_size, seed=config.seed, name=name)
+            name: streams.train_stream(
+                split, chosen[name], batch_size=config.batch_size, seed=config.seed, name=name, places=orders.get(name)
+            )
             for name, split in splits.items()
         },
         {name: streams.eval_batches(split, plain, batch, mesh) for name, split in splits.items()},
@@ -57,9 +63,62 @@ def make(
         },
         {
             name: streams.eval_batches(split, plain, batch, mesh)
-            for name, split in evaluated(dataset, config.seed, config.get("reverse_validation", False)).items()
+            for name, split in in_episodes(
+                config, evaluated(dataset, config.seed, config.get("reverse_validation", False))
+            ).items()
         },
+        orders,
     )
+
+
+def episodes_of(config: Config) -> Episodes | None:
+    """The shapes that config.episode asks for, None for none; InputError where a batch ends within one."""
+    asked = config.get("episode", {"way": 0})
+    if not asked["way"]:
+        return None
+    for key, least in (("way", 2), ("shot", 1), ("query", 1), ("count", 1), ("batch", 0)):
+        if asked[key] < least:
+            raise InputError(f"config.episode.{key}={asked[key]} is too small: it must be at least {least}.")
+    test = Shape(asked["way"], asked["shot"], asked["query"])
+    train = Shape(asked["train_way"] or test.way, test.shot, asked["train_query"] or test.query)
+    both = {"batch_size": train if asked["batch"] else None, "eval_batch_size": test}
+    for key, shape in both.items():
+        if shape and (config[key] % shape.rows or not config[key]):
+            raise InputError(
+                f"config.{key}={config[key]} holds no whole number of episodes of {shape.way} x ({shape.shot} + "
+                f"{shape.query}) images: set it to a multiple of {shape.rows}."
+            )
+    return Episodes(both["batch_size"], test)
+
+
+def episode_orders(config: Config, splits: Mapping[str, Split], dataset: Dataset) -> dict[str, Order]:
+    """{stream: its endless episodes}, {} where training sees none."""
+    shapes = episodes_of(config)
+    if not shapes or not shapes.train:
+        return {}
+    if config.cached_views:
+        raise InputError("config.cached_views goes through images in turn, and episodes do not: set it to 0.")
+    within = config.episode.within
+    return {
+        name: episodes.endless(split, shapes.train, config.seed, name.removesuffix(STRONG), within, dataset.classes)
+        for name, split in splits.items()
+    }
+
+
+def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split]:
+    """The sets as episodes, where the config asks for them: the same ones for every seed."""
+    shapes = episodes_of(config)
+    if not shapes:
+        return sets
+    found = {}
+    for name, split in sets.items():
+        count = config.episode.count if name == "test" else max(1, config.episode.count // 10)
+        if "query" in split.labels:
+            found[name] = split
+        else:
+            order = episodes.Endless(split.labels["label"], shapes.test, 0, name)
+            found[name] = episodes.fixed(split, shapes.test, count, order)
+    return found
 
 
 def check_kind(config: Config, dataset: Dataset) -> None:
@@ -122,6 +181,8 @@ def repeated(split: Split, config: Config) -> Split:
 def open_data(config: Config) -> Dataset:
     """The config's domains, opened and cut."""
     images.use(config.image_library)
+    if episodes_of(config):
+        return open_by_class(config)
     how = {
         "seed": config.seed,
         "val_fraction": config.val_fraction,
@@ -145,6 +206,25 @@ def open_data(config: Config) -> Dataset:
         earlier = domains.open_domains(config.earlier, per_class=config.exemplars, **how)
         return increments.beside(dataset, earlier, (config.data, config.earlier))
     return dataset
+
+
+def open_by_class(config: Config) -> Dataset:
+    """The config's data for episodes: classes for training, for validation and for test."""
+    for key in ("target", "labels_per_class", "folds", "nested", "increments", "earlier", "classes"):
+        if config[key]:
+            raise InputError(f"config.{key}={config[key]!r} goes with images of known classes, not with episodes.")
+    opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
+    dataset = episodes.cut(opened, config.episode.classes, config.episode.rotations)
+    if not config.episode.test:
+        return dataset
+    kind, _, file = os.path.expandvars(config.episode.test).partition(":")
+    shapes = episodes_of(config)
+    if kind != "omniglot_runs" or not shapes or shapes.test != omniglot.RUN:
+        raise InputError(
+            f"config.episode.test='{config.episode.test}' must be omniglot_runs:FILE, of episodes with way=20, shot=1 "
+            "and query=1."
+        )
+    return dataclasses.replace(dataset, splits={**dataset.splits, "test": omniglot.runs(file)})
 
 
 def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:

@@ -34,8 +34,8 @@ def make_mesh(devices: Sequence[Any] | None = None, axes: Mapping[str, int] | No
     return jax.make_mesh((data, model), (DATA, MODEL), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
-def in_pieces(function: Callable[[Any], Any], batch: Mapping[str, jax.Array], mesh: Mesh) -> Any:
-    """`function(batch)`, for one that treats each row by itself; on one CPU few images at a time, for its caches.
+def in_pieces(function: Callable[[Any], Any], batch: Mapping[str, jax.Array], mesh: Mesh, whole: int = 1) -> Any:
+    """`function(batch)`, for one that treats each `whole` rows by themselves; on one CPU few at a time, for its caches.
 
     Inside jit. ResNet-50 runs 1.3 times as fast as over 32 images at once, and in less memory.
     """
@@ -43,7 +43,7 @@ def in_pieces(function: Callable[[Any], Any], batch: Mapping[str, jax.Array], me
     if image is None or image.ndim != 4 or mesh.size > 1 or mesh.devices.flat[0].platform != "cpu":
         return function(batch)
     n, most = image.shape[0], PIECE // (image.shape[1] * image.shape[2])
-    rows = max(size for size in range(1, n + 1) if n % size == 0 and size <= max(1, most))
+    rows = max(size for size in range(whole, n + 1, whole) if n % size == 0 and size <= max(whole, most))
     if rows == n:
         return function(batch)
     cut = jax.tree.map(lambda x: x.reshape(n // rows, rows, *x.shape[1:]), dict(batch))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from tl import averages, begin, build, roofline, train
+from tl import averages, begin, build, inputs, roofline, train
 from tl import config as configs
 from tl import mesh as meshes
 from tl.advance import compiled
@@ -66,8 +66,16 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
 
     Every stream's rows are multiples of batch_size, so a batch of any size costs nothing.
     """
-    few = 2 * (len(config.data.split("+")) + 1)  # the fewest that a method takes which compares domains
-    alone = {"batch_size": few, "eval_batch_size": 1, "accumulate": 1, "norm_groups": 0, "mesh": {"model": 0}}
+    shapes = inputs.episodes_of(config)
+    # The fewest that a method takes which compares domains, or an episode.
+    few = shapes.train.rows if shapes and shapes.train else 2 * (len(config.data.split("+")) + 1)
+    alone = {
+        "batch_size": few,
+        "eval_batch_size": shapes.test.rows if shapes else 1,
+        "accumulate": 1,
+        "norm_groups": 0,
+        "mesh": {"model": 0},
+    }
     host = build.experiment(configs.merged(config, alone), meshes.make_mesh(jax.devices()[:1]))
     place = meshes.batch_sharding(mesh)
 

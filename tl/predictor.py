@@ -66,6 +66,10 @@ def load(workdir: pathlib.Path | str) -> Predictor:
     config = last_stage(configs.from_json(held.read_text()))
     if config.model == "vectors":
         raise InputError(f"'{workdir}' has learnt from vectors, and there are no images of these to predict.")
+    if config.get("episode", {"way": 0})["way"]:
+        raise InputError(
+            f"'{workdir}' tells new classes apart by a few images of each: it has no name for an image by itself."
+        )
     images.use(config.get("image_library", ""))  # an older run's config has no such key
     loaded = weights.load(f"run:{workdir}", config.model, config.model_args.to_dict())
     assert loaded is not None

@@ -40,7 +40,8 @@ Bind = Callable[..., Net]  # bind(params, stats, train=..., key=...) -> Net
 def create(bind: Bind, method: Method, batch: Batch, key: jax.Array) -> dict[str, Any]:
     """Run every loss once on a net without parameters -> {"params", "stats"}, freshly initialised, by part."""
     net = bind({}, {}, init_key=jax.random.fold_in(key, 0), key=jax.random.fold_in(key, 1))
-    net.outputs(batch[method.streams[0]])  # backbone and heads first: a method's memory may be made of them
+    # Backbone and heads first: a method's memory may be made of them.
+    (net.outputs if method.heads else net.features)(batch[method.streams[0]])
     memory = method.memory(net, {stream: [batch[stream]] for stream in method.streams})
     for loss, _ in method.steps:
         loss(net, batch, memory, jax.random.fold_in(key, 2), jnp.zeros(()))

@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, frozen, hosts, optim, weights, workdir
+from tl import averages, begin, frozen, hosts, inputs, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
 from tl.config import Config
 from tl.data import streams as data_streams
 from tl.data.base import Dataset
-from tl.data.order import endless
+from tl.data.order import Order, endless
 from tl.evaluators import class_report
 from tl.evaluators.collect import Collected, collect, fields_of
 from tl.evaluators.figures import figures
@@ -55,6 +55,7 @@ class Experiment:
     steps_per_epoch: int
     eval_every: int
     meta: Mapping[str, str]  # what the weights file says of itself
+    orders: Mapping[str, Order] = dataclasses.field(default_factory=dict)  # of streams that go by episodes
     loaded: weights.Loaded | None = None  # what config.weights names
 
 
@@ -114,7 +115,9 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
     bind = begin.binder(experiment, lambda path: False)
-    fields = partial(fields_of, experiment.method.predict, bool(experiment.dataset.target), experiment.mesh)
+    shapes = inputs.episodes_of(experiment.config)
+    whole = shapes.test.rows if shapes else 1
+    fields = partial(fields_of, experiment.method.predict, bool(experiment.dataset.target), experiment.mesh, whole)
     predict = jax.jit(lambda variables, memory, batch: fields(bind(**variables), memory, batch))
     feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(
@@ -146,7 +149,8 @@ def advancing(work: Run, begin: int) -> Advance:
     step = step_of(experiment, work.optimizer, work.own_stats)
     if feeds.rows:
         orders = {
-            stream: endless(
+            stream: experiment.orders.get(stream)
+            or endless(
                 len(rows["index"]) // feeds.views, config.seed, stream, views=feeds.views, domain=rows.get("domain")
             )
             for stream, rows in feeds.rows.items()

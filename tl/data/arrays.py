@@ -25,7 +25,7 @@ def npz(argument: str, task: str) -> Dataset:
     `classes` or `class_names`. Python objects in the file are not loaded.
     """
     path = pathlib.Path(argument)
-    with _opened(path, "npz:FILE") as (arrays, identity):
+    with opened(path, "npz:FILE") as (arrays, identity):
         parts = {
             name: _split(arrays, suffix, name, path)
             for name, suffixes in SUFFIXES.items()
@@ -46,7 +46,7 @@ def features(argument: str, task: str) -> Dataset:
     """
     file, _, name = argument.partition("#")
     path = pathlib.Path(file)
-    with _opened(path, "features:FILE#NAME") as (arrays, identity):
+    with opened(path, "features:FILE#NAME") as (arrays, identity):
         known = sorted(key[:-2] for key in arrays if key.endswith("_x") and f"{key[:-2]}_y" in arrays)
         if name not in known:
             raise unknown(f"set of features in '{path}'", name, known)
@@ -67,7 +67,7 @@ def features(argument: str, task: str) -> Dataset:
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path, form: str) -> Iterator[tuple[np.lib.npyio.NpzFile, list]]:
+def opened(path: pathlib.Path, form: str) -> Iterator[tuple[np.lib.npyio.NpzFile, list]]:
     """The arrays of a file, and what tells its content from any other's; InputError for one that cannot be read."""
     if not path.is_file():
         raise InputError(f"no such file: '{path}' (data={form}).")

@@ -19,21 +19,24 @@ from jax.sharding import Mesh
 
 from tl.data import streams
 from tl.data.base import Split
-from tl.data.order import order
+from tl.data.order import Order, order
 
 Rows = Mapping[str, Any]  # field -> (N, ...) array, or Stored
 
 
-def cached_stream(rows: Rows, *, batch_size: int, seed: int, name: str = "", views: int = 1) -> grain.MapDataset:
+def cached_stream(
+    rows: Rows, *, batch_size: int, seed: int, name: str = "", views: int = 1, places: Order | None = None
+) -> grain.MapDataset:
     """`streams.train_stream` over arrays with one row an image, view by view: the same rows in the same order."""
     count, index = jax.process_count(), jax.process_index()
     local = batch_size // count
-    places = order(len(rows["index"]) // views, seed, name, views=views, domain=rows.get("domain"))
+    count_once = len(rows["index"]) // views
+    found = order(count_once, seed, name, views=views, domain=rows.get("domain"), places=places)
 
     def block(chosen: np.ndarray) -> streams.Batch:
         return {field: values[chosen] for field, values in rows.items()}
 
-    return places.batch(local, batch_fn=np.asarray).map(block)[index::count]
+    return found.batch(local, batch_fn=np.asarray).map(block)[index::count]
 
 
 def cached_batches(rows: Rows, batch_size: int, mesh: Mesh) -> streams.EvalBatches:

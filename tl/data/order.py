@@ -33,10 +33,12 @@ def order(
     shuffle: bool = True,
     views: int = 1,
     domain: np.ndarray | None = None,
+    places: Order | None = None,
 ) -> grain.MapDataset:
     """The endless row numbers of a training stream over `n` rows, and the seed of what is drawn for each."""
-    places = endless(n, seed, name, shuffle=shuffle, views=views, domain=domain)
-    return grain.MapDataset.source(places).seed(_stream_seed(seed, name))
+    if places is None:
+        places = endless(n, seed, name, shuffle=shuffle, views=views, domain=domain)
+    return grain.MapDataset.source(places).seed(stream_seed(seed, name))
 
 
 def endless(
@@ -48,7 +50,7 @@ def endless(
     """
     name = name.removesuffix(STRONG)
     if domain is None:
-        return Endless(n, _stream_seed(seed, name), shuffle, views)
+        return Endless(n, stream_seed(seed, name), shuffle, views)
     return Balanced(domain[:n], seed, name, shuffle, views)
 
 
@@ -97,7 +99,7 @@ class Balanced:
         self._n = len(domain)
         self._members = [np.flatnonzero(domain == number) for number in np.unique(domain)]
         self._orders = [
-            Endless(len(rows), _stream_seed(seed, f"{name}/{number}"), shuffle, views)
+            Endless(len(rows), stream_seed(seed, f"{name}/{number}"), shuffle, views)
             for number, rows in enumerate(self._members)
         ]
 
@@ -125,5 +127,6 @@ class Balanced:
         return self._members[turn][row] + view * self._n
 
 
-def _stream_seed(seed: int, name: str) -> int:
+def stream_seed(seed: int, name: str) -> int:
+    """One seed gives streams of other names other numbers."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")

@@ -1,5 +1,5 @@
 """A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `features:FILE`,
-`tfds:NAME`."""
+`omniglot:FILE`, `tfds:NAME`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl.data import arrays, embedded, folders, labels, splits, tfds
+from tl.data import arrays, embedded, folders, labels, omniglot, splits, tfds
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 
@@ -25,6 +25,7 @@ READERS = {
     "folder": folders.folder,
     "tar": folders.tar,
     "features": arrays.features,
+    "omniglot": omniglot.omniglot,
     "tfds": tfds.tfds,
 }
 
@@ -57,15 +58,34 @@ def open_source(
 
     Raises InputError for anything a user can get wrong, before any image is decoded.
     """
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction={val_fraction} must be at least 0 and less than 1.")
+    if per_class < 0 or (per_class and kind not in labels.CLASS_KINDS):
+        raise InputError(f"{per_class} labels a class must not be negative and need a task with classes, not {kind}.")
+    found = open_whole(source, skip_broken=skip_broken, classes=classes, task=task, kind=kind)
+    parts, names = dict(found.splits), found.classes
+    has_classes = kind in labels.CLASS_KINDS
+    strata = {name: split.labels[task] if has_classes else np.zeros(len(split), int) for name, split in parts.items()}
+    cuts = {"val_fraction": val_fraction, "fold": fold, "cut_test": cut_test, "outer": outer}
+    parts = splits.arrange(parts, strata, seed=seed, **cuts)
+    if has_classes:
+        occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
+        _check_trained(parts, task, names, occurring, source)
+    if per_class:
+        chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)
+        parts["train"] = parts["train"].take(chosen)
+    return Dataset(parts, names, found.fingerprint)
+
+
+def open_whole(
+    source: str, *, skip_broken: bool = False, classes: int = 0, task: str = "label", kind: str = "classification"
+) -> Dataset:
+    """Open `source` and leave its own splits as they are, classes without training images too; see `open_source`."""
     reader, _, argument = os.path.expandvars(source).partition(":")  # $TL_DATA, so that a config is no machine's
     if reader not in READERS:
         raise unknown("data source", reader, READERS)
     if kind not in labels.KINDS:
         raise unknown("kind of task", kind, labels.KINDS)
-    if not 0 <= val_fraction < 1:
-        raise InputError(f"val_fraction={val_fraction} must be at least 0 and less than 1.")
-    if per_class < 0 or (per_class and kind not in labels.CLASS_KINDS):
-        raise InputError(f"{per_class} labels a class must not be negative and need a task with classes, not {kind}.")
     found = READERS[reader](argument, task)
     parts = {name: split for name, split in found.splits.items() if len(split)}
     if not parts:
@@ -78,16 +98,6 @@ def open_source(
         name: dataclasses.replace(split, labels={task: converted[name]}, origin=found.fingerprint)
         for name, split in parts.items()
     }
-    has_classes = kind in labels.CLASS_KINDS
-    strata = {name: y if has_classes else np.zeros(len(y), int) for name, y in converted.items()}
-    cuts = {"val_fraction": val_fraction, "fold": fold, "cut_test": cut_test, "outer": outer}
-    parts = splits.arrange(parts, strata, seed=seed, **cuts)
-    if has_classes:
-        occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
-        _check_trained(parts, task, names, occurring, source)
-    if per_class:
-        chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)
-        parts["train"] = parts["train"].take(chosen)
     return Dataset(parts, names, found.fingerprint)
 
 

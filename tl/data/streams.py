@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from tl import mesh as meshes
 from tl.data.base import Split
-from tl.data.order import order
+from tl.data.order import Order, order
 from tl.data.transforms import Transform
 from tl.errors import InputError
 
@@ -31,6 +31,7 @@ def train_stream(
     seed: int,
     name: str = "",
     shuffle: bool = True,
+    places: Order | None = None,
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> grain.MapDataset:
@@ -40,7 +41,8 @@ def train_stream(
     shuffled anew and follow each other without a gap, so a batch may span two, and the split may be smaller
     than a batch. `name` gives streams with one seed different orders. The hosts' rows, one after the other,
     are the same global batch for any number of hosts. For a stream that is replicated, not sharded, pass
-    process_count=1. Rows with a field `domain` come from each domain in turn, see order.Balanced.
+    process_count=1. Rows with a field `domain` come from each domain in turn, see order.Balanced; `places` is
+    any other order.
     """
     index = jax.process_index() if process_index is None else process_index
     count = jax.process_count() if process_count is None else process_count
@@ -54,7 +56,7 @@ def train_stream(
     def augment(record: Batch, rng: np.random.Generator) -> Batch:
         return {**record, "image": transform(record["image"], rng)}
 
-    rows = order(len(split), seed, name, shuffle=shuffle, domain=labels.get("domain"))
+    rows = order(len(split), seed, name, shuffle=shuffle, domain=labels.get("domain"), places=places)
     # The random numbers of `augment` depend on a row's place in the endless order, so hosts must be cut out
     # after it: blocks of consecutive rows, dealt to the hosts in turn.
     blocks = rows.map(load).random_map(augment).batch(batch_size // count, batch_fn=_stack)

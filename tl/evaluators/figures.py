@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from tl.evaluators import validators
 from tl.evaluators.collect import Collected
 from tl.tasks import Task
+
+
+def of_one(task: Task, table: Collected) -> dict[str, float]:
+    """The task's metrics; of episodes also `ci95`, half the interval of the accuracy's mean.
+
+    The interval is over episodes, 1.96 standard errors, as few-shot papers give it.
+    """
+    outputs, labels = table[f"outputs/{task.name}"], table[task.name]
+    found = task.metrics(outputs, labels)
+    if "episode" not in table:
+        return found
+    right, count = outputs.argmax(axis=1) == labels, np.bincount(table["episode"])
+    each = np.bincount(table["episode"], weights=right) / count
+    error = each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else float("nan")
+    return found | {"ci95": float(1.96 * error), "episodes": float(len(each))}
 
 
 def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> dict[str, float]:
@@ -17,7 +34,7 @@ def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> di
             if task.name not in table:
                 continue
             prefix = name if len(tasks) == 1 else f"{name}/{task.name}"
-            metrics = task.metrics(table[f"outputs/{task.name}"], table[task.name])
+            metrics = of_one(task, table)
             values |= {f"{prefix}/{metric}": value for metric, value in metrics.items()}
     (task, *_) = tasks.values()
     if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":

@@ -4,7 +4,7 @@ A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=.
 no method: it reads the fields below. `make` may also ask for facts by these names: `domains`, the number of labelled
 domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
 knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction;
-`earlier`, how many of the classes were learnt before, in earlier stages or by earlier data.
+`earlier`, how many of the classes were learnt before, in earlier stages or by earlier data; `episodes`, their shapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl import episodes as maths
 from tl import losses
+from tl.episodes import Episodes, Shape
 from tl.errors import InputError
 from tl.tasks import Task
 
@@ -56,6 +58,7 @@ class Method:
     streams: tuple[str, ...]
     steps: Sequence[tuple[Loss, tuple[str, ...] | None]]  # in order: the loss, and the parts it may move (None = all)
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    heads: bool = True  # whether there is one for each task, or features alone say the answer
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
     # (memory, {"params", "stats"} as the network runs with them, carry) -> memory, after every step
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
@@ -66,7 +69,7 @@ class Method:
     )
 
 
-FACTS = ("domains", "target", "source_outputs", "teacher", "earlier")  # which `make` may ask for by name
+FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes")  # which `make` may ask for by name
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 
@@ -150,6 +153,42 @@ def within(name: str, value: float, low: float, high: float) -> None:
     """InputError for an argument out of its range."""
     if not low <= value <= high:
         raise InputError(f"method_args.{name}={value} must lie in {low}..{high}.")
+
+
+def by_episodes(
+    name: str,
+    tasks: Mapping[str, Task],
+    episodes: Episodes,
+    outputs: Callable[[Any, Mapping[str, jax.Array], Shape], jax.Array],
+    *,
+    heads: bool = False,
+    parts: Mapping[str, Part] | None = None,
+    compare: Callable[[jax.Array, jax.Array], jax.Array] = losses.cross_entropy,
+) -> Method:
+    """A method that learns from the queries of episodes, of which `outputs` are (E, way * query, way)."""
+    task = the_classification(tasks, name)
+    shape = episodes.train
+    if shape is None:
+        raise InputError(f"the method '{name}' learns from episodes: set config.episode.batch to how many a step.")
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        rows = outputs(net, batch["train"], shape).reshape(-1, shape.way)
+        wanted = maths.labels(shape, len(rows) // (shape.way * shape.query))
+        return compare(rows, wanted).mean(), {"accuracy": (rows.argmax(axis=-1) == wanted).mean()}
+
+    def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
+        return {task.name: maths.in_place(outputs(net, inputs, episodes.test), episodes.test)}
+
+    return Method(streams=("train",), steps=[(loss, None)], parts=parts or {}, heads=heads, predict=predict)
+
+
+def same_way(method: str, episodes: Episodes) -> None:
+    """InputError where the head of training does not fit the episodes of evaluation."""
+    if episodes.train and episodes.train.way != episodes.test.way:
+        raise InputError(
+            f"the method '{method}' adapts one head to every episode, but config.episode.train_way="
+            f"{episodes.train.way} is not way={episodes.test.way}: leave train_way at 0."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

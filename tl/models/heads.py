@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tl import errors
 from tl.models.layers import BatchNorm, Conv, Dense, Maps, Mode, dense_init
-from tl.models.ops import dot, per_channel, wide
+from tl.models.ops import dot, max_pool, per_channel, wide
 
 
 class Head(nn.Module):
@@ -120,6 +120,22 @@ class Bottleneck(nn.Module):
         if self.norm:
             x = BatchNorm(name="bn")(x, mode)
         return nn.Dropout(self.dropout, deterministic=not mode.train)(nn.relu(x)).astype(wide(self.dtype))
+
+
+class Relation(nn.Module):
+    """(N, H, W, C) pairs of maps -> (N,) how alike they are, in 0..1 (Sung et al. 2018, figure 2)."""
+
+    width: int = 64
+    hidden: int = 8
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        for i in (1, 2):
+            x = nn.relu(BatchNorm(name=f"bn{i}")(Conv(self.width, name=f"conv{i}")(x), mode))
+            if min(x.shape[1:3]) > 1:
+                x = max_pool(x, window=2, strides=2)
+        x = nn.relu(Dense(self.hidden, name="fc1")(x.reshape(x.shape[0], -1)))
+        return nn.sigmoid(Dense(1, name="fc2")(x).astype(wide(x.dtype)))[:, 0]
 
 
 class Discriminator(nn.Module):

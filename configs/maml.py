@@ -1,0 +1,17 @@
+"""MAML: a start from which one step on an episode's few labelled images is enough.
+
+python main.py --config configs/maml.py
+python main.py --config configs/maml.py:method_args.first_order=True
+python main.py --config configs/maml.py:method_args.only=head
+"""
+
+from configs import common
+
+
+def get_config(arg):
+    c = common.get_config()
+    c.method = "maml"
+    common.episodes(c, arg, batch=4)
+    c.model_args = {"norm": "group"}  # an image's features depend on no other image
+    c.optim.clip = 10.0
+    return c

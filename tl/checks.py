@@ -1,0 +1,86 @@
+"""What of a config can be wrong before anything is built, each in one sentence."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl import averages, tasks
+from tl.config import Config
+from tl.data.base import Dataset
+from tl.errors import InputError, unknown
+from tl.evaluators import validators
+from tl.methods.base import FACTS
+
+# How an argument of a method is annotated -> what may be given for it.
+GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
+
+
+def arguments(module: Any, arguments: Mapping[str, Any]) -> None:
+    """An argument that `module.make` does not take is the user's mistake."""
+    known = [p for p in inspect.signature(module.make).parameters if p not in ("tasks", *FACTS)]
+    for name, value in arguments.items():
+        if name not in known:
+            raise unknown(f"argument of the method {module.__name__.rsplit('.', 1)[-1]}", name, known)
+        kind = str(inspect.signature(module.make).parameters[name].annotation)
+        allowed = GIVEN.get(kind.split("[")[0], object)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
+            raise InputError(f"config.method_args.{name}={value!r} is of the wrong kind: it must be {kind}.")
+
+
+def numbers(config: Config) -> None:
+    """Counts that would make no sense, or divide by zero much later."""
+    least = {
+        "save_every": 1,
+        "log_every": 1,
+        "eval_every": -1,
+        "steps": -1,
+        "epochs": 0,
+        "patience": 0,
+        "batch_size": 1,
+        "cached_views": 0,
+        "target_labels": 0,
+        "increments": 0,
+        "increment": 0,
+        "exemplars": 0,
+    }
+    for key, bound in least.items():
+        if config[key] < bound:
+            raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
+    averages.check(config)
+
+
+def select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
+    """The metric to select on must be one that evaluations of val will give, and not one of test."""
+    if averages.swad(config) and not len(dataset.splits.get("val", ())):
+        raise InputError("config.swad judges weights by val, and there is none: set config.val_fraction above 0.")
+    if not config.select and not config.patience:
+        return
+    probe = task.metrics(np.zeros((2, task.outputs)), 0 * dataset.splits["train"].labels[task.name][:2])
+    known = [f"val/{name}" for name in probe] if len(dataset.splits.get("val", ())) else []
+    if known and dataset.target and task.kind == "classification":
+        known += [f"score/{name}" for name in validators.NAMES]
+    if config.select not in known:
+        raise unknown("metric in config.select", config.select, known or ["none, since there is no val split"])
+
+
+def batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
+    for key in ("batch_size", "eval_batch_size"):
+        if config[key] % mesh.size:
+            raise InputError(f"config.{key}={config[key]} is not divided by the {mesh.size} devices: take a multiple.")
+    if config.batch_size <= 0 or config.accumulate <= 0 or (config.batch_size // mesh.size) % config.accumulate:
+        raise InputError(
+            f"config.batch_size={config.batch_size} cannot be cut into accumulate={config.accumulate} pieces on "
+            f"{mesh.size} devices: each device's rows must divide by it."
+        )
+    groups, piece = config.get("norm_groups", 0), config.batch_size // config.accumulate
+    if groups < 0 or (groups and piece % groups):
+        raise InputError(
+            f"config.norm_groups={groups} must divide the {piece} rows that go through the network at once (batch_size "
+            "over accumulate), or be 0 for the statistics of them all."
+        )
+    return mesh

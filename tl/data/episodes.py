@@ -1,0 +1,150 @@
+"""Data cut by classes, so that a test asks for classes never seen, and episodes drawn from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tl.data.base import Dataset, Split, concatenate
+from tl.data.order import ENDLESS, stream_seed
+from tl.episodes import Shape
+from tl.errors import InputError
+
+_CLASSES, TURNS = 7, 4
+
+
+class Endless:
+    """Row numbers of one episode after the other; an episode is a function of (seed, its number).
+
+    `labels` (N,) are those of the rows; `groups` (N,), where given, of what all classes of an episode have in common.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, shape: Shape, seed: int, name: str = "", groups: np.ndarray | None = None
+    ) -> None:
+        classes, first = np.unique(labels, return_index=True)
+        self._members = [np.flatnonzero(labels == c) for c in classes]
+        self._shape, self._seed = shape, stream_seed(seed, name)
+        group = np.zeros(len(classes), int) if groups is None else groups[first]
+        found = [np.flatnonzero(group == g) for g in np.unique(group)]
+        self._groups = [classes for classes in found if len(classes) >= shape.way]
+        if not self._groups:
+            most = max(map(len, found))
+            raise InputError(
+                f"an episode of config.episode.way={shape.way} classes needs as many, and '{name}' has {most} "
+                f"{'of one kind' if groups is not None else 'of them'}: take a lower way, or another cut in "
+                "config.episode.classes."
+            )
+        fewest = min(map(len, self._members))
+        if shape.shot + shape.query > fewest:
+            raise InputError(
+                f"an episode takes {shape.shot} + {shape.query} images of a class (config.episode.shot and query), and "
+                f"a class of '{name}' has {fewest}: take fewer."
+            )
+        # A batch may hold several, and batches are made ahead, in threads.
+        self.episode = functools.lru_cache(maxsize=64)(self._episode)
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: Any) -> Any:
+        number, place = divmod(int(index), self._shape.rows)
+        return int(self.episode(number)[place])
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """The row numbers at the places `start` to `stop`."""
+        size = self._shape.rows
+        numbers = range(start // size, (stop - 1) // size + 1)
+        return np.concatenate([self.episode(number) for number in numbers])[start - numbers.start * size :][
+            : stop - start
+        ].astype(np.int32)
+
+    def _episode(self, number: int) -> np.ndarray:
+        rng = np.random.default_rng((self._seed, number))
+        among = self._groups[rng.integers(len(self._groups))]
+        each = self._shape.shot + self._shape.query
+        classes = rng.permutation(among)[: self._shape.way]
+        return np.concatenate([rng.permutation(self._members[c])[:each] for c in classes])
+
+
+def endless(split: Split, shape: Shape, seed: int, name: str, within: str, classes: Sequence[str]) -> Endless:
+    """The episodes of a split; `within`: all classes of one share their name up to this text."""
+    labels, groups = split.labels["label"], None
+    if within:
+        kinds = [name.partition(within)[0] + name.rpartition("@")[2] for name in classes]
+        groups = np.unique(kinds, return_inverse=True)[1][labels]
+    return Endless(labels, shape, seed, name, groups)
+
+
+def fixed(split: Split, shape: Shape, count: int, order: Endless) -> Split:
+    """`count` episodes as one split, with what `labels_of` says of its rows."""
+    found = split.take(order.rows(0, count * shape.rows))
+    return dataclasses.replace(found, labels=labels_of(shape, count))
+
+
+def labels_of(shape: Shape, count: int) -> dict[str, np.ndarray]:
+    """`label`, a class of the episode; `query`, whether the row is to be told apart; `episode`, its number."""
+    each = shape.shot + shape.query
+    return {
+        "label": np.tile(np.repeat(np.arange(shape.way, dtype=np.int32), each), count),
+        "query": np.tile(np.arange(each) >= shape.shot, count * shape.way),
+        "episode": np.repeat(np.arange(count, dtype=np.int32), shape.rows),
+    }
+
+
+def cut(dataset: Dataset, counts: Sequence[int], rotations: bool) -> Dataset:
+    """Classes for training, for validation and for test: none is in two, and the cut is the same for every seed.
+
+    `counts` of each; without them a source keeps its own splits, where these have no class in common, and gives up a
+    tenth of its training classes for val; any other source is cut 6 : 2 : 2. With `rotations` an image turned by a
+    quarter, a half and three quarters is of a class of its own.
+    """
+    if dataset.target or dataset.domains:
+        raise InputError("config.episode cuts one data set by its classes: name one in config.data, and no target.")
+    if not dataset.classes or dataset.splits["train"].labels["label"].ndim != 1:
+        raise InputError("config.episode cuts data by class: the task must be 'classification'.")
+    held = {name: set(np.unique(split.labels["label"]).tolist()) for name, split in dataset.splits.items()}
+    own = not counts and {"train", "test"} <= held.keys() and not held["train"] & held["test"]
+    whole = functools.reduce(concatenate, dataset.splits.values())
+    shuffled = lambda numbers: np.random.default_rng([0, _CLASSES]).permutation(sorted(numbers))  # noqa: E731
+    if own:
+        known = shuffled(held["train"])
+        few = max(1, len(known) // 10)
+        chosen = {"train": known[few:], "val": known[:few], "test": np.array(sorted(held["test"]))}
+    else:
+        n = len(dataset.classes)
+        counts = tuple(counts) or (n - 2 * (n // 5), n // 5, n // 5)
+        if len(counts) != 3 or min(counts) < 1 or sum(counts) > n:
+            raise InputError(f"config.episode.classes={counts} must be three numbers of classes, in all at most {n}.")
+        edges = np.cumsum(counts)
+        parts = np.split(shuffled(range(n))[: edges[-1]], edges[:2])
+        chosen = {"train": parts[0], "val": parts[1], "test": parts[2]}
+    splits = {name: only(whole, numbers) for name, numbers in chosen.items()}
+    names = [dataset.classes[c] for c in chosen["train"]]
+    if rotations:
+        splits = {name: rotated(split, len(chosen[name])) for name, split in splits.items()}
+        names = [f"{name}@{90 * turn}" for turn in range(TURNS) for name in names]
+    return dataclasses.replace(dataset, splits=splits, classes=tuple(names))
+
+
+def only(split: Split, classes: np.ndarray) -> Split:
+    """The images of `classes`, which become 0, 1, ... in this order."""
+    found = split.take(np.flatnonzero(np.isin(split.labels["label"], classes)))
+    place = np.full(max(classes.max(), found.labels["label"].max()) + 1, -1, np.int32)
+    place[classes] = np.arange(len(classes))
+    return dataclasses.replace(found, labels={"label": place[found.labels["label"]]})
+
+
+def rotated(split: Split, classes: int) -> Split:
+    """Each image four times, turned by 0 to 3 quarters, each turn with classes of its own."""
+    n = len(split)
+    return dataclasses.replace(
+        split,
+        load=lambda i: np.ascontiguousarray(np.rot90(split.load(i % n), i // n)),
+        labels={"label": np.concatenate([split.labels["label"] + classes * turn for turn in range(TURNS)])},
+        names=[f"{name}@{90 * turn}" for turn in range(TURNS) for name in split.names],
+    )

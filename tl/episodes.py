@@ -1,0 +1,57 @@
+"""Episodes (Vinyals et al. 2016, arXiv:1606.04080): some images of some classes to learn from, others to be told apart.
+
+An episode of `way` classes is way * (shot + query) rows, class after class, the shots of a class before its queries. So
+the place of a row says what it is, and no label is needed. Pure functions of arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """`shot` labelled images of each of `way` classes, and `query` more to be told apart."""
+
+    way: int
+    shot: int
+    query: int
+
+    @property
+    def rows(self) -> int:
+        return self.way * (self.shot + self.query)
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """Their shape in training, None where training sees no episodes, and in evaluation."""
+
+    train: Shape | None
+    test: Shape
+
+
+def parted(rows: jax.Array, shape: Shape) -> tuple[jax.Array, jax.Array]:
+    """(E * rows, ...) -> support (E, way, shot, ...) and query (E, way * query, ...)."""
+    apart = rows.reshape(-1, shape.way, shape.shot + shape.query, *rows.shape[1:])
+    query = apart[:, :, shape.shot :]
+    return apart[:, :, : shape.shot], query.reshape(len(apart), shape.way * shape.query, *rows.shape[1:])
+
+
+def labels(shape: Shape, count: int = 1, *, shots: bool = False) -> jax.Array:
+    """(count * way * query,) classes of the queries of `count` episodes, or (count * way * shot,) of the shots."""
+    return jnp.tile(jnp.repeat(jnp.arange(shape.way), shape.shot if shots else shape.query), count)
+
+
+def in_place(outputs: jax.Array, shape: Shape) -> jax.Array:
+    """(E, way * query, way) outputs of the queries -> (E * rows, way), nothing in the rows of the shots."""
+    apart = outputs.reshape(-1, shape.way, shape.query, shape.way)
+    return jnp.pad(apart, ((0, 0), (0, 0), (shape.shot, 0), (0, 0))).reshape(-1, shape.way)
+
+
+def squared_distance(left: jax.Array, right: jax.Array) -> jax.Array:
+    """(E, Q, D) and (E, P, D) -> (E, Q, P)."""
+    squares = jnp.square(left).sum(axis=-1)[:, :, None] + jnp.square(right).sum(axis=-1)[:, None, :]
+    return squares - 2 * jnp.einsum("eqd,epd->eqp", left, right)

@@ -1,0 +1,41 @@
+"""Relation networks (Sung et al. 2018, arXiv:1711.06025): a network says how alike two maps are, eq. 1 to 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl import episodes as maths
+from tl.episodes import Episodes, Shape
+from tl.errors import unknown
+from tl.methods.base import Method, Part, by_episodes
+from tl.models.heads import Relation
+from tl.tasks import Task
+
+
+def make(
+    tasks: Mapping[str, Task], *, map: str = "stage4", width: int = 64, hidden: int = 8, episodes: Episodes
+) -> Method:
+    """`map` of the backbone that is compared, the sum over a class's shots; `width` and `hidden` of the comparison."""
+
+    def outputs(net: Any, inputs: Mapping[str, jax.Array], shape: Shape) -> jax.Array:
+        maps = net.maps(inputs)
+        if map not in maps:
+            raise unknown("map in method_args.map", map, list(maps))
+        support, query = maths.parted(maps[map], shape)
+        classes = support.sum(axis=2)[:, None]  # (E, 1, way, H, W, C)
+        pair = jnp.broadcast_shapes(classes.shape, query[:, :, None].shape)
+        both = [jnp.broadcast_to(classes, pair), jnp.broadcast_to(query[:, :, None], pair)]
+        pairs = jnp.concatenate(both, axis=-1)
+        return net.call("relation", pairs.reshape(-1, *pairs.shape[3:])).reshape(pairs.shape[:3])
+
+    parts = {"relation": Part(lambda: Relation(width, hidden))}
+    return by_episodes("relation", tasks, episodes, outputs, parts=parts, compare=squared)
+
+
+def squared(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """(N, way) scores and (N,) labels -> (N,) squared distance to 1 for the class and 0 for the others, eq. 2."""
+    return jnp.square(scores - jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)).sum(axis=-1)
