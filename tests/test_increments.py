@@ -9,7 +9,7 @@ import pytest
 import toy
 
 import main
-from tl import build, config, increments, losses, metrics
+from tl import build, config, increments, losses, metrics, predictor
 from tl.data.increments import bounds, group
 from tl.errors import InputError
 from tl.inputs import open_data
@@ -144,6 +144,12 @@ def test_a_run_over_groups_resumes_and_says_what_was_forgotten(tmp_path):
     last = [summary[f"groups/after2/group{k}"] for k in (1, 2)]
     assert summary["groups/accuracy"] == pytest.approx(np.mean(last))
     assert summary["known_group/accuracy"] >= summary["groups/accuracy"]
+    # The finished run predicts by the nearest of its means, as it was tested.
+    stage = config.from_json((folder / "stages" / "1" / "config.json").read_text())
+    said = predictor.load(folder).outputs(open_data(stage).splits["test"])
+    held = np.load(folder / "predictions.npz")["test/outputs/label"]
+    np.testing.assert_allclose(said, held, rtol=1e-4, atol=1e-5)
+    assert (held <= 0).all()
     stamp = (folder / "stages" / "1" / "weights.safetensors").stat().st_mtime_ns
     assert main.main(flags) == 0
     assert (folder / "stages" / "1" / "weights.safetensors").stat().st_mtime_ns == stamp

@@ -47,6 +47,8 @@ def complete(
         average_valley(work)
         values, collected = work.evaluate(experiment.evals)
         variables = exported(meshes.gather(work.state.variables), experiment)
+        names = experiment.method.kept
+        kept = {name: leaf for name, leaf in meshes.gather(work.memory()).items() if name in names} if names else {}
         summary = {
             **values,
             **timing,
@@ -62,7 +64,8 @@ def complete(
             "time/wall_s": round(time.perf_counter() - began, 3),
         }
         if jax.process_index() == 0:
-            weights.write(folder / "weights.safetensors", optim.paths(variables), dict(experiment.meta))
+            leaves = optim.paths(variables) | {f"memory/{name}": np.asarray(leaf) for name, leaf in kept.items()}
+            weights.write(folder / "weights.safetensors", leaves, dict(experiment.meta))
             write_predictions(folder, collected)
             if report:
                 write_report(work, summary, collected)

@@ -31,6 +31,7 @@ class Predictor:
     preprocess: Preprocess
     net: Net
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
+    memory: Any = ()  # what of the method's memory the run has kept for that
 
     def outputs(self, split: Split, batch_size: int = 32) -> np.ndarray:
         """(N, outputs) of the images of `split`, in order."""
@@ -40,11 +41,13 @@ class Predictor:
         batches = streams.eval_batches(split, evaluation, batch_size, mesh)
 
         @jax.jit
-        def run(params: Any, stats: Any, image: jax.Array) -> jax.Array:
+        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> jax.Array:
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            return meshes.in_pieces(lambda rows: self.predict(net, rows, ())[self.task.name], {"image": image}, mesh)
+            say = lambda rows: self.predict(net, rows, memory)[self.task.name]  # noqa: E731
+            return meshes.in_pieces(say, {"image": image}, mesh)
 
-        table = collect(lambda batch: {"outputs": run(self.net.params, self.net.stats, batch["image"])}, batches)
+        variables = (self.net.params, self.net.stats, self.memory)
+        table = collect(lambda batch: {"outputs": run(*variables, batch["image"])}, batches)
         return table["outputs"]
 
     def files(self, paths: Sequence[pathlib.Path]) -> np.ndarray:
@@ -91,7 +94,7 @@ def load(workdir: pathlib.Path | str) -> Predictor:
     modules = build.make_modules(config, task) | parts
     net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
     assert head_name(net.tasks, task.name) in nested["params"]
-    return Predictor(task, loaded.preprocess, net, method.predict)
+    return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()))
 
 
 def last_stage(config: Config) -> Config:

@@ -92,13 +92,14 @@ class Run:
             self.checkpoints.close()
         self.log.close()
 
+    def memory(self) -> Any:
+        """What an evaluation gets as memory."""
+        state, ready = self.state, self.experiment.method.ready
+        return ready(self.bind(**state.variables), state.memory, self.experiment.passes) if ready else state.memory
+
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
         """What `figures` says of the sets in `names`, and what was collected of them."""
-        state, ready = self.state, self.experiment.method.ready
-        if ready:
-            memory = ready(self.bind(**state.variables), state.memory, self.experiment.passes)
-            state = dataclasses.replace(state, memory=memory)
-        predict = partial(self.predict, state)
+        predict = partial(self.predict, dataclasses.replace(self.state, memory=self.memory()))
         collected = {name: collect(predict, self.feeds.evals[name]) for name in names}
         return figures(collected, self.experiment.tasks), collected
 

@@ -63,6 +63,7 @@ class Method:
     # (memory, {"params", "stats"} as the network runs with them, carry) -> memory, after every step
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
     ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
+    kept: tuple[str, ...] = ()  # what of that memory a finished run predicts with
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)

@@ -1,6 +1,6 @@
 """iCaRL (Rebuffi et al. 2017, arXiv:1611.07725): kept images, old answers, and the class of the nearest mean, alg. 1-3.
 
-Kept images are drawn at random, not by herding. A finished run without them predicts with its head.
+Kept images are drawn at random, not by herding. A finished run predicts with its means, too.
 """
 
 from __future__ import annotations
@@ -50,11 +50,9 @@ def make(tasks: Mapping[str, Task], *, earlier: int) -> Method:
         return {**memory, "means": contrast.unit(total).astype(memory["means"].dtype)}
 
     def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
-        if not memory:
-            return net.outputs(inputs)
         means = memory["means"]
         apart = jnp.square(contrast.unit(net.features(inputs))[:, None] - means[None]).sum(axis=-1)
         return {task.name: -jnp.where((means != 0).any(axis=1)[None], apart, FARTHEST)}
 
     streams = ("train", "earlier", "exemplars") if earlier else ("train", "exemplars")
-    return Method(streams=streams, steps=[(loss, None)], memory=memory, ready=ready, predict=predict)
+    return Method(streams=streams, steps=[(loss, None)], memory=memory, ready=ready, kept=("means",), predict=predict)
