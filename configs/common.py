@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from
     c.classes = 0  # number of classes; 0: as the data says
     c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
+    c.unlabelled = False  # True: all training images are read without labels too, beside those of labels_per_class
     c.val_fraction = 0.1  # share of train cut for val where there is no val
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold

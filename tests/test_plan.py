@@ -30,6 +30,7 @@ MIXING = {
     "bi_tuning": {"all-gather"},
     "bss": {"all-gather", "collective-permute"},
     "dg_mixup": {"all-gather", "all-to-all", "collective-permute"},
+    "mixmatch": {"all-gather"},
     "mixstyle": {"all-gather"},
     # A convolution with kernels of each episode's own is not cut by episodes: every chip has all of them.
     "maml": {"all-gather"},

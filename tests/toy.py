@@ -61,6 +61,9 @@ TAUGHT = {
 # Five of ten classes, the first five as if they had been learnt before.
 SECOND_GROUP = {**PLAIN, **LENET, "increments": 2, "increment": 2, "exemplars": 3}
 
+# Four labels of each class, and all images without.
+FEW = {**LENET, **VIEWS, "unlabelled": True, "select": "", "schedule__name": "constant"}
+
 # Four episodes a step, of two classes with a shot and a query.
 EPISODES = {
     "schedule__name": "constant",
@@ -152,6 +155,11 @@ METHODS = {
     "lwf_incremental": {**SECOND_GROUP, "falls": "loss_new"},
     "ewc": {**SECOND_GROUP, "method_args": {"weight": 10.0}, "falls": "loss_new"},
     "icarl": SECOND_GROUP,
+    "pi_model": {**FEW, "falls": "loss_labelled"},
+    "mean_teacher": {**FEW, "falls": "loss_labelled"},
+    "vat": {**FEW, "falls": "loss_labelled"},
+    "mixmatch": {**FEW, "falls": "loss_labelled"},
+    "flexmatch": {**FEW, "method_args": {"threshold": 0.2, "weight": 0.1}, "falls": "loss_labelled"},
     "protonet": EPISODES,
     "matching": EPISODES,
     "relation": {**EPISODES, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},

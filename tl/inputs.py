@@ -144,7 +144,7 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
     if kind not in dataset.splits:
         raise InputError(
             f"the method '{config.method}' reads the stream '{name}', and there is none: set config.target to data of "
-            "the domain to adapt to."
+            "the domain to adapt to, or config.unlabelled=True to learn from few labels."
         )
     if name.endswith(STRONG) and not config.strong_transforms:
         raise InputError(
@@ -191,15 +191,23 @@ def open_data(config: Config) -> Dataset:
         "kind": config.task,
         "outer": tuple(config.get("outer", ())) or None,
     }
+    hidden = config.get("unlabelled", False)
+    if hidden and (config.target or not config.labels_per_class):
+        raise InputError(
+            "config.unlabelled reads the images that config.labels_per_class leaves without labels: set that, and no "
+            "config.target."
+        )
     dataset = domains.open_domains(
         config.data,
         config.target,
         transductive=config.transductive,
         target_labels=config.target_labels,
-        per_class=config.labels_per_class,
+        per_class=0 if hidden else config.labels_per_class,
         fold=(config.fold, config.folds) if config.fold >= 0 else None,
         **how,
     )
+    if hidden:
+        return domains.few_labels(dataset, config.labels_per_class, config.seed)
     if config.get("increment", 0):
         return increments.group(dataset, config.increments, config.increment, config.exemplars, config.seed)
     if config.get("earlier", ""):

@@ -59,3 +59,9 @@ def weighted_mean(losses: jax.Array, weights: jax.Array | None = None) -> jax.Ar
     if weights is None:
         return losses.mean()
     return jnp.sum(weights * losses) / jnp.maximum(jnp.sum(weights), jnp.finfo(losses.dtype).tiny)
+
+
+def risen(progress: jax.Array, share: float) -> jax.Array:
+    """exp(-5 (1 - t)^2) with t from 0 to 1 over the `share` of a run, then 1 (Laine and Aila 2017, section 2.1)."""
+    ahead = 1 - jnp.minimum(progress / max(share, 1e-6), 1.0)
+    return jnp.exp(-5 * jnp.square(ahead))

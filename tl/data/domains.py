@@ -77,6 +77,14 @@ def _target_splits(
     return {"train": train, "target": test, "unlabelled": dataclasses.replace(pool, labels={})}
 
 
+def few_labels(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """`train` with `count` images of each class, drawn by seed; `unlabelled`, all of them, has no label."""
+    whole = dataset.splits["train"]
+    chosen = splits.first_per_class(whole.labels["label"], count, seed, dataset.classes)
+    held = {"train": whole.take(chosen), "unlabelled": dataclasses.replace(whole, labels={})}
+    return dataclasses.replace(dataset, splits={**dataset.splits, **held})
+
+
 def _join(parts: Sequence[tuple[Split, int | None]]) -> Split:
     """One split of all, each row with its `domain` number; None: it has one already, or needs none."""
     numbered = [

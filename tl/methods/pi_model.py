@@ -1,0 +1,28 @@
+"""The Pi-model (Laine and Aila 2017, arXiv:1610.02242, algorithm 1): two views of an image get the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tl import losses
+from tl.methods.base import Batch, Method, join, parted, the_classification, within
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, weight: float = 10.0, rise: float = 0.4) -> Method:
+    """`weight` of the squared difference, reached after the share `rise` of the run; views also differ by dropout."""
+    task = the_classification(tasks, "pi_model")
+    within("rise", rise, 0, 1)
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        rows = join(batch["train"], batch["target"], batch["target_strong"])
+        known, first, second = parted(net.outputs(rows)[task.name], 3)
+        supervised = task.loss(known, batch["train"][task.name])
+        apart = losses.squared_error(jax.nn.softmax(first), jax.nn.softmax(second)).mean()
+        value = supervised + weight * losses.risen(progress, rise) * apart
+        return value, {"loss_labelled": supervised, "apart": apart}
+
+    return Method(streams=("train", "target", "target_strong"), steps=[(loss, None)])

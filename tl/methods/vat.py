@@ -1,0 +1,44 @@
+"""Virtual adversarial training (Miyato et al. 2018, arXiv:1704.03976, eq. 5 to 12): answers hold against any push."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl import losses
+from tl.methods.base import Batch, Method, join, parted, the_classification, within
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, weight: float = 1.0, size: float = 2.0, probe: float = 0.1) -> Method:
+    """`size` of the push in the units of an image from 0 to 1 and `probe` of the one that finds its direction."""
+    task = the_classification(tasks, "vat")
+    within("size", size, 0, math.inf)
+    within("probe", probe, 1e-6, math.inf)
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        known, seen = parted(net.outputs(join(batch["train"], batch["target"]))[task.name], 2)
+        supervised = task.loss(known, batch["train"][task.name])
+        image = batch["target"]["image"].astype(jnp.promote_types(net.dtype, jnp.float32))
+        said = jax.lax.stop_gradient(seen)
+
+        def apart(push: jax.Array) -> jax.Array:
+            pushed = net.outputs({"image": image + 255 * push}, update_stats=False)[task.name]
+            return losses.distillation(pushed, said).mean()
+
+        direction = length_one(jax.random.normal(key, image.shape, image.dtype))
+        direction = length_one(jax.lax.stop_gradient(jax.grad(lambda push: apart(probe * push))(direction)))
+        smooth = apart(size * direction)
+        return supervised + weight * smooth, {"loss_labelled": supervised, "apart": smooth}
+
+    return Method(streams=("train", "target"), steps=[(loss, None)])
+
+
+def length_one(rows: jax.Array) -> jax.Array:
+    """(N, ...) of which each row as a whole has length 1; a row of nothing stays one."""
+    axes = tuple(range(1, rows.ndim))
+    return rows / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(rows), axis=axes, keepdims=True)), 1e-12)
