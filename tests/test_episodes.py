@@ -193,11 +193,11 @@ def test_configs_that_cannot_be():
 def test_a_run_is_tested_on_classes_it_has_not_seen(tmp_path):
     changes = {**toy.METHODS["nearest_mean"], "steps": 6, "eval_every": 6}
     summary = build.run(toy.toy_config("configs/nearest_mean.py", **changes), tmp_path / "run", quiet=True)
-    assert summary["test/episodes"] == 10
-    assert summary["val/episodes"] == 1
+    assert summary["test/episodes"] == 20
+    assert summary["val/episodes"] == 2
     assert 0 < summary["test/ci95"] < 1
     table = np.load(tmp_path / "run" / "predictions.npz")
-    assert table["test/outputs/label"].shape == (20, 2)
+    assert table["test/outputs/label"].shape == (40, 2)
     assert "class 2" in (tmp_path / "run" / "report.html").read_text()
     with pytest.raises(InputError, match="tells new classes apart by a few images of each"):
         predictor.load(tmp_path / "run")

@@ -76,7 +76,7 @@ EPISODES = {
     "episode__batch": 4,
     "episode__train_way": 0,
     "episode__train_query": 0,
-    "episode__count": 10,
+    "episode__count": 20,
 }
 ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "group"}}
 

@@ -22,8 +22,8 @@ def of_one(task: Task, table: Collected) -> dict[str, float]:
         return found
     right, count = outputs.argmax(axis=1) == labels, np.bincount(table["episode"])
     each = np.bincount(table["episode"], weights=right) / count
-    error = each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else float("nan")
-    return found | {"ci95": float(1.96 * error), "episodes": float(len(each))}
+    found["episodes"] = float(len(each))
+    return found | ({"ci95": float(1.96 * each.std(ddof=1) / len(each) ** 0.5)} if len(each) > 1 else {})
 
 
 def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> dict[str, float]:
