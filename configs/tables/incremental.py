@@ -38,6 +38,7 @@ def get_config(full: bool) -> dict:
                     "weights": "bundled",
                     "data": "npz:$TL_DATA/cifar10.npz",
                     "labels_per_class": each,
+                    "val_fraction": 0.0,
                     "epochs": epochs,
                     "eval_every": 10**6,
                     "eval_batch_size": 256,
