@@ -162,7 +162,7 @@ METHODS = {
     "flexmatch": {**FEW, "method_args": {"threshold": 0.2, "weight": 0.1}, "falls": "loss_labelled"},
     "protonet": EPISODES,
     "matching": EPISODES,
-    "relation": {**EPISODES, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},
+    "relation": {**EPISODES, "optim__eps": 1e-3, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},
     "nearest_mean": {**EPISODES, "episode__batch": 0, "method_args": {"finetune": 3}},
     "maml": {**ADAPTED, "optim__clip": 0.0},
     "reptile": {**ADAPTED, "method_args": {"steps": 2, "test_steps": 2}, "falls": "loss_start"},

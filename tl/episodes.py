@@ -52,6 +52,5 @@ def in_place(outputs: jax.Array, shape: Shape) -> jax.Array:
 
 
 def squared_distance(left: jax.Array, right: jax.Array) -> jax.Array:
-    """(E, Q, D) and (E, P, D) -> (E, Q, P)."""
-    squares = jnp.square(left).sum(axis=-1)[:, :, None] + jnp.square(right).sum(axis=-1)[:, None, :]
-    return squares - 2 * jnp.einsum("eqd,epd->eqp", left, right)
+    """(E, Q, D) and (E, P, D) -> (E, Q, P); by differences, since sums of squares would lose what is near."""
+    return jnp.square(left[:, :, None] - right[:, None]).sum(axis=-1)
