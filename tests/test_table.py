@@ -292,3 +292,8 @@ TOY_TABLE = {
     "seeds": [0],
     "cells": [{"method": "m", "setting": "s", "config": "c"}],
 }
+
+
+def test_a_count_that_stays_the_same_is_given_as_it_is():
+    assert spread(2_562.0, 0.0, 3) == "2,562 (3)"
+    assert spread(1.0, 0.0, 3) == "1.0000 ± 0.0000 (3)"
