@@ -22,7 +22,7 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(mean: float | None, std: float | None, n: int) -> str:
-    """`0.9512 ± 0.0041 (3)`; one value has no spread: `0.9512 ± - (1)`, nor has a count that stays the same: `64 (3)`."""
+    """`0.9512 ± 0.0041 (3)`; one value has no spread: `0.9512 ± - (1)`, nor has a constant count: `64 (3)`."""
     if mean is not None and std == 0 and n > 1 and abs(mean) > 1 and float(mean).is_integer():
         return f"{int(mean):,} ({n})"
     return f"{number(mean)} ± {number(std) if n > 1 else '-'} ({n})"
