@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,6 +86,14 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> Any:
     return {name: jax.tree.map(widen, stream[0]) for name, stream in host.streams.items()}
 
 
+class OneBatch(list):
+    """A pass over `size` images of which one batch stands for all."""
+
+    def __init__(self, rows: Sequence[Any], size: int) -> None:
+        super().__init__(rows)
+        self.size = size
+
+
 def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Optimizer]:
     """What `begin.init` makes, as shapes and shardings, without an array; `batch` as `abstract_batch` gives it.
 
@@ -96,7 +104,10 @@ def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Opt
     variables = jax.eval_shape(lambda b: begin.created(experiment, bind, b, jax.random.key(config.seed)), batch)
     optimizer = begin.make_optimizer(experiment, variables["params"])
     memory = jax.eval_shape(
-        lambda v, b: method.memory(bind(v["params"], v["stats"]), {name: [b[name]] for name in method.streams}),
+        lambda v, b: method.memory(
+            bind(v["params"], v["stats"]),
+            {name: OneBatch([b[name]], experiment.passes[name].size) for name in method.streams},
+        ),
         variables,
         batch,
     )
