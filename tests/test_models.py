@@ -41,6 +41,7 @@ PUBLISHED = {
     "resnet56_cifar": 853_018,
     "resnet110_cifar": 1_727_962,
     "lenet": 431_080,
+    "conv4": 111_680 + 65_000,  # Snell et al.'s 111,936 without 4 x 64 biases, and a classifier
 }
 TINY: dict[str, dict[str, Any]] = {
     "resnet50": {"blocks": (1, 1), "width": 4},
@@ -104,13 +105,13 @@ def test_golden(name: str) -> None:
 
 
 def test_every_family_has_a_golden_file() -> None:
-    assert {name.split(".")[0] for name in NAMES} == set(models.names()) - {"vectors"}  # which has no weights
+    assert {name.split(".")[0] for name in NAMES} == set(models.names()) - {"vectors", "conv4"}  # of no one else
 
 
 @pytest.mark.parametrize("name", [name for name in models.names() if name != "vectors"])
 def test_parameter_counts(name: str) -> None:
     backbone = models.make(name)
-    side = 28 if name == "lenet" else 32
+    side = 28 if name in ("lenet", "conv4") else 32
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     maps, variables = jax.eval_shape(backbone.init_with_output, jax.random.key(0), image)
     outputs = 10 if "cifar" in name or name == "lenet" else 1000
@@ -118,6 +119,29 @@ def test_parameter_counts(name: str) -> None:
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) + (features + 1) * outputs
     assert count == PUBLISHED[name.removesuffix("_tf")]
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_conv4_block_by_block(norm: str) -> None:
+    """Convolution, norm, ReLU and pooling, written out."""
+    backbone: Any = models.make("conv4", widths=(4, 8), pools=1, norm=norm)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)), jnp.float32)
+    variables = backbone.init(jax.random.key(0), images)
+    maps = backbone.apply(variables, images)
+    x = images.mean(axis=-1, keepdims=True)
+    for number, pooled in ((1, True), (2, False)):
+        layer = variables["params"][f"stage{number}"]
+        x = jax.lax.conv_general_dilated(
+            x, layer["conv"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        if norm == "batch":
+            x = x / np.sqrt(1 + 1e-5)  # running mean 0 and variance 1
+        if norm == "group":  # of one channel each
+            x = (x - x.mean((1, 2), keepdims=True)) / jnp.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+        x = jnp.maximum(x, 0)
+        x = x.reshape(2, 3, 2, 3, 2, 4).max((2, 4)) if pooled else x
+        np.testing.assert_allclose(maps[f"stage{number}"], x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(maps["pooled"], x.reshape(2, -1), rtol=1e-4, atol=1e-5)
 
 
 def small(name: str, size: int = 16, **args: Any) -> tuple[Any, Any, jax.Array]:

@@ -27,7 +27,12 @@ def test_known_table() -> None:
         assert len(row.sha256) in (0, 8, 16)
         assert row.sha256 or not row.source.startswith("https:")  # a URL is always checked
         assert known.of_source(row.source) is row
-    own_files_only = {f"resnet{depth}_cifar" for depth in (32, 44, 56, 110)} | {"mobilenet_v2_tf", "lenet", "vectors"}
+    own_files_only = {f"resnet{depth}_cifar" for depth in (32, 44, 56, 110)} | {
+        "mobilenet_v2_tf",
+        "lenet",
+        "conv4",
+        "vectors",
+    }
     assert set(models.names()) == set(known.KNOWN) | own_files_only
     row = known.of_source("hf:timm/resnet50.tv2_in1k@main")
     assert row is not None

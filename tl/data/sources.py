@@ -58,6 +58,7 @@ def open_source(
 
     Raises InputError for anything a user can get wrong, before any image is decoded.
     """
+    _reader(source, kind)
     if not 0 <= val_fraction < 1:
         raise InputError(f"val_fraction={val_fraction} must be at least 0 and less than 1.")
     if per_class < 0 or (per_class and kind not in labels.CLASS_KINDS):
@@ -81,11 +82,7 @@ def open_whole(
     source: str, *, skip_broken: bool = False, classes: int = 0, task: str = "label", kind: str = "classification"
 ) -> Dataset:
     """Open `source` and leave its own splits as they are, classes without training images too; see `open_source`."""
-    reader, _, argument = os.path.expandvars(source).partition(":")  # $TL_DATA, so that a config is no machine's
-    if reader not in READERS:
-        raise unknown("data source", reader, READERS)
-    if kind not in labels.KINDS:
-        raise unknown("kind of task", kind, labels.KINDS)
+    reader, argument = _reader(source, kind)
     found = READERS[reader](argument, task)
     parts = {name: split for name, split in found.splits.items() if len(split)}
     if not parts:
@@ -99,6 +96,16 @@ def open_whole(
         for name, split in parts.items()
     }
     return Dataset(parts, names, found.fingerprint)
+
+
+def _reader(source: str, kind: str) -> tuple[str, str]:
+    """A name of READERS and what it is given; InputError for another, and for an unknown kind of task."""
+    reader, _, argument = os.path.expandvars(source).partition(":")  # $TL_DATA, so that a config is no machine's
+    if reader not in READERS:
+        raise unknown("data source", reader, READERS)
+    if kind not in labels.KINDS:
+        raise unknown("kind of task", kind, labels.KINDS)
+    return reader, argument
 
 
 def _check_trained(

@@ -5,9 +5,6 @@ As in Snell et al. 2017 (arXiv:1703.05175) the last map as one vector is the fea
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -75,13 +72,5 @@ def _flat(x: jax.Array) -> jax.Array:
 
 
 def names(**_: object) -> list[table.Row]:
-    """torch's form with biases left out, which a norm takes back: encoder.0.0 a convolution, encoder.0.1 its norm."""
-
-    def layer(kind: str) -> Callable[[re.Match[str]], str]:
-        return lambda match: f"stage{int(match[1]) + 1}/{kind}"
-
-    return [
-        *table.conv(r"encoder\.(\d+)\.0", layer("conv")),
-        *table.batch_norm(r"encoder\.(\d+)\.1", layer("bn")),
-        *table.classifier("head"),
-    ]
+    """No file of others is converted: those that are published keep biases in front of the norms."""
+    return []
