@@ -1,13 +1,12 @@
-"""Matching networks: attention over the few labelled images of an episode.
+"""Matching networks: attention over the few labelled images of an episode; everything else as in protonet.py.
 
 python main.py --config configs/matching.py
 """
 
-from configs import common
+from configs import protonet
 
 
 def get_config(arg):
-    c = common.get_config()
+    c = protonet.get_config(arg)
     c.method = "matching"
-    common.episodes(c, arg, batch=1, train_way=20, train_query=5)
     return c

@@ -162,7 +162,6 @@ def test_the_interval_is_over_episodes():
     table = {"outputs/label": outputs, "label": np.array([0, 1, 0, 1, 1, 1]), "episode": np.array([0, 0, 1, 1, 2, 2])}
     found = figures({"test": table}, {"label": task})
     assert found["test/accuracy"] == pytest.approx(5 / 6)
-    assert found["test/episodes"] == 3
     assert found["test/ci95"] == pytest.approx(1.96 * np.std([1, 0.5, 1], ddof=1) / np.sqrt(3))
 
 
@@ -184,6 +183,8 @@ def test_configs_that_cannot_be():
     refused(r"omniglot_runs:FILE, of episodes with way=20", episode__test="omniglot_runs:F")
     refused(r"adapts one head to every episode", method="maml", episode__train_way=4)
     refused(r"config.cached_views goes through images in turn", cached_views=2)
+    refused(r"config.accumulate=2 would cut episodes apart", accumulate=2)
+    refused(r"config.label_smoothing and class_weights are about known classes", label_smoothing=0.1)
     with pytest.raises(InputError, match="the method 'protonet' learns from episodes"):
         build.experiment(toy.toy_config(method="protonet"))
     with pytest.raises(InputError, match="without batch norm"):
@@ -193,11 +194,24 @@ def test_configs_that_cannot_be():
 def test_a_run_is_tested_on_classes_it_has_not_seen(tmp_path):
     changes = {**toy.METHODS["nearest_mean"], "steps": 6, "eval_every": 6}
     summary = build.run(toy.toy_config("configs/nearest_mean.py", **changes), tmp_path / "run", quiet=True)
-    assert summary["test/episodes"] == 20
-    assert summary["val/episodes"] == 2
     assert 0 < summary["test/ci95"] < 1
     table = np.load(tmp_path / "run" / "predictions.npz")
     assert table["test/outputs/label"].shape == (40, 2)
     assert "class 2" in (tmp_path / "run" / "report.html").read_text()
     with pytest.raises(InputError, match="tells new classes apart by a few images of each"):
         predictor.load(tmp_path / "run")
+
+
+def test_cached_features_of_episodes_keep_their_shots(tmp_path):
+    changes = {**toy.METHODS["nearest_mean"], "steps": 40, "eval_every": 40, "train_transforms": ()}
+    frozen = {**changes, "groups": (("head", {}), (".*", None))}
+    found = [
+        build.run(
+            toy.toy_config("configs/nearest_mean.py", **frozen, recompute_frozen=again),
+            tmp_path / str(again),
+            quiet=True,
+        )
+        for again in (False, True)
+    ]
+    for name in ("val/accuracy", "val/loss", "test/loss"):
+        assert found[0][name] == pytest.approx(found[1][name], rel=1e-5)

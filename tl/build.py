@@ -222,6 +222,8 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     labels = dataset.splits["train"].labels["label"]
     episodes = inputs.episodes_of(config)
     if episodes and episodes.train:
+        if config.label_smoothing or config.class_weights:
+            raise InputError("config.label_smoothing and class_weights are about known classes: episodes have none.")
         return tasks.make("label", config.task, tuple(f"class {number + 1}" for number in range(episodes.test.way)))
     names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
     if config.class_weights not in ("", "balanced"):

@@ -48,7 +48,8 @@ def complete(
         values, collected = work.evaluate(experiment.evals)
         variables = exported(meshes.gather(work.state.variables), experiment)
         names = experiment.method.kept
-        kept = {name: leaf for name, leaf in meshes.gather(work.memory()).items() if name in names} if names else {}
+        memory = work.memory() if names else {}
+        kept = meshes.gather({f"memory/{name}": memory[name] for name in names})
         summary = {
             **values,
             **timing,
@@ -64,8 +65,7 @@ def complete(
             "time/wall_s": round(time.perf_counter() - began, 3),
         }
         if jax.process_index() == 0:
-            leaves = optim.paths(variables) | {f"memory/{name}": np.asarray(leaf) for name, leaf in kept.items()}
-            weights.write(folder / "weights.safetensors", leaves, dict(experiment.meta))
+            weights.write(folder / "weights.safetensors", optim.paths(variables) | kept, dict(experiment.meta))
             write_predictions(folder, collected)
             if report:
                 write_report(work, summary, collected)
@@ -148,7 +148,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
     """`report.html`, about the target's test images, else those of test, else val."""
     experiment = work.experiment
     task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
-    classes, alone = task.classes, not vectors
+    classes, predicts = task.classes, not vectors
     name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
     probabilities = labels = confusion = None
     examples: list[Any] = []
@@ -156,7 +156,8 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         table = collected[name]
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if "episode" in table:
-            classes, alone = tuple(f"class {i + 1}" for i in range(probabilities.shape[1])), False
+            # A class is one of its episode, and an image by itself has no answer.
+            classes, predicts = tuple(f"class {i + 1}" for i in range(probabilities.shape[1])), False
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
         if confusion is not None and not vectors:
@@ -175,7 +176,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict="" if not alone else f"python scripts/predict.py --workdir {work.folder} FILES",
+        predict="" if not predicts else f"python scripts/predict.py --workdir {work.folder} FILES",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         points=both_domains(collected["reference"], collected["target"], task.name)

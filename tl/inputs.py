@@ -32,6 +32,7 @@ class Inputs:
     views: Mapping[str, streams.EvalBatches]
     evals: Mapping[str, streams.EvalBatches]
     orders: Mapping[str, Order]  # in which streams are visited that go by episodes
+    together: int  # rows of an evaluation set that are one episode
 
 
 def make(
@@ -47,7 +48,7 @@ def make(
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
     plain = transforms.compose(usual)
     batch = config.eval_batch_size or config.batch_size
-    orders = episode_orders(config, splits, dataset)
+    orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
     return Inputs(
         {
             name: streams.train_stream(
@@ -68,6 +69,7 @@ def make(
             ).items()
         },
         orders,
+        shapes.test.rows if shapes else 1,
     )
 
 
@@ -88,6 +90,10 @@ def episodes_of(config: Config) -> Episodes | None:
                 f"config.{key}={config[key]} holds no whole number of episodes of {shape.way} x ({shape.shot} + "
                 f"{shape.query}) images: set it to a multiple of {shape.rows}."
             )
+    if asked["batch"] and config.accumulate > 1:
+        raise InputError(
+            f"config.accumulate={config.accumulate} would cut episodes apart: set episode.batch lower, it to 1."
+        )
     return Episodes(both["batch_size"], test)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, frozen, hosts, inputs, optim, weights, workdir
+from tl import averages, begin, frozen, hosts, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -21,7 +21,7 @@ from tl.data import streams as data_streams
 from tl.data.base import Dataset
 from tl.data.order import Order, endless
 from tl.evaluators import class_report
-from tl.evaluators.collect import Collected, collect, fields_of
+from tl.evaluators.collect import Collected, asked, collect, fields_of
 from tl.evaluators.figures import figures
 from tl.evaluators.transferability import transferability
 from tl.inputs import AT_THE_END
@@ -55,8 +55,9 @@ class Experiment:
     steps_per_epoch: int
     eval_every: int
     meta: Mapping[str, str]  # what the weights file says of itself
-    orders: Mapping[str, Order] = dataclasses.field(default_factory=dict)  # of streams that go by episodes
-    loaded: weights.Loaded | None = None  # what config.weights names
+    orders: Mapping[str, Order]  # of streams that are visited in another order than that of shuffled epochs
+    together: int  # so many rows of an evaluation set are predicted together
+    loaded: weights.Loaded | None  # what config.weights names
 
 
 class Stopped(KeyboardInterrupt):
@@ -100,7 +101,7 @@ class Run:
     def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
         """What `figures` says of the sets in `names`, and what was collected of them."""
         predict = partial(self.predict, dataclasses.replace(self.state, memory=self.memory()))
-        collected = {name: collect(predict, self.feeds.evals[name]) for name in names}
+        collected = {name: asked(collect(predict, self.feeds.evals[name])) for name in names}
         return figures(collected, self.experiment.tasks), collected
 
 
@@ -116,9 +117,8 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         state = checkpoints.restore(state, resume)
         progress.message(f"resumed from step {resume}")
     bind = begin.binder(experiment, lambda path: False)
-    shapes = inputs.episodes_of(experiment.config)
-    whole = shapes.test.rows if shapes else 1
-    fields = partial(fields_of, experiment.method.predict, bool(experiment.dataset.target), experiment.mesh, whole)
+    target, together = bool(experiment.dataset.target), experiment.together
+    fields = partial(fields_of, experiment.method.predict, target, experiment.mesh, together)
     predict = jax.jit(lambda variables, memory, batch: fields(bind(**variables), memory, batch))
     feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(

@@ -17,21 +17,21 @@ def fields_of(
     predict: Callable[..., Mapping[str, jax.Array]],
     features: bool,
     over: jax.sharding.Mesh,
-    whole: int,
+    together: int,
     net: Any,
     memory: Any,
     batch: Mapping[str, jax.Array],
 ) -> dict[str, jax.Array]:
     """What evaluation gathers of each image: `outputs/TASK`, a method's prediction, and `features` if asked for.
 
-    `whole` rows, an episode, are predicted together.
+    `together` rows, such as an episode, are predicted together.
     """
 
     def of(rows: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         outputs = {f"outputs/{task}": value for task, value in predict(net, rows, memory).items()}
         return outputs | ({"features": net.features(rows)} if features else {})
 
-    return mesh.in_pieces(of, batch, over, whole)
+    return mesh.in_pieces(of, batch, over, together)
 
 
 def collect(
@@ -40,7 +40,7 @@ def collect(
 ) -> Collected:
     """`predict(batch) -> {field: rows}`. Returns these fields and each small one of the batch.
 
-    Rows with mask False are padding and are dropped, and those with query False; every host gets the rows of all.
+    Rows with mask False are padding and are dropped; on several hosts every host gets all rows.
     """
     rows: list[Collected] = []
     pending = None
@@ -58,7 +58,14 @@ def collect(
         return {}
     rows.append(mesh.gather(pending))
     table = {field: np.concatenate([row[field] for row in rows]) for field in rows[0]}
-    # The shots of an episode are there to learn from.
-    real = table.pop("mask").astype(bool) & table.pop("query", np.True_).astype(bool)
+    real = table.pop("mask").astype(bool)
     order = np.argsort(table["index"][real], kind="stable")
     return {field: values[real][order] for field, values in table.items()}
+
+
+def asked(table: Collected) -> Collected:
+    """The rows that are to be answered: of episodes the queries, since the shots are there to learn from."""
+    if "query" not in table:
+        return table
+    queries = table["query"].astype(bool)
+    return {field: values[queries] for field, values in table.items() if field != "query"}

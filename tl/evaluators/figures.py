@@ -22,7 +22,6 @@ def of_one(task: Task, table: Collected) -> dict[str, float]:
         return found
     right, count = outputs.argmax(axis=1) == labels, np.bincount(table["episode"])
     each = np.bincount(table["episode"], weights=right) / count
-    found["episodes"] = float(len(each))
     return found | ({"ci95": float(1.96 * each.std(ddof=1) / len(each) ** 0.5)} if len(each) > 1 else {})
 
 

@@ -210,6 +210,13 @@ def source_and_target(net: Any, task: Task, batch: Batch) -> Pass:
     return Pass(source, target, known, unknown, task.loss(known, batch["train"][task.name]))
 
 
+def labelled_and_views(net: Any, task: Task, batch: Batch, *views: str) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The task's loss on the rows of train, and the (N, C) outputs of those of each stream in `views`, of one pass."""
+    rows = join(batch["train"], *(batch[view] for view in views))
+    known, *others = parted(net.outputs(rows)[task.name], 1 + len(views))
+    return task.loss(known, batch["train"][task.name]), tuple(others)
+
+
 def interleave(*arrays: jax.Array) -> jax.Array:
     """A row of each array in turn. One array behind the other would move rows between the devices that hold them."""
     return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, join, parted, the_classification
+from tl.methods.base import Batch, Method, labelled_and_views, the_classification
 from tl.tasks import Task
 
 
@@ -28,10 +28,8 @@ def make(
     streams = ("train", "target", *(("target_strong",) if strong else ()))
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        source, weak = batch["train"], batch["target"]
-        other = batch["target_strong"] if strong else weak
-        known, seen, logits = parted(net.outputs(join(source, weak, other))[task.name], 3)
-        supervised = task.loss(known, source[task.name])
+        views = ("target", "target_strong" if strong else "target")
+        supervised, (seen, logits) = labelled_and_views(net, task, batch, *views)
         guess = jax.lax.stop_gradient(jax.nn.softmax(seen / temperature))
         sure = (guess.max(axis=1) >= threshold).astype(guess.dtype)
         own = (sure * losses.cross_entropy(logits, guess.argmax(axis=1))).mean()

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, join, parted, the_classification, within
+from tl.methods.base import Batch, Method, labelled_and_views, the_classification, within
 from tl.tasks import Task
 
 
@@ -22,9 +22,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 1.0, threshold: float = 0
     within("threshold", threshold, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        rows = join(batch["train"], batch["target"], batch["target_strong"])
-        known, weak, strong = parted(net.outputs(rows)[task.name], 3)
-        supervised = task.loss(known, batch["train"][task.name])
+        supervised, (weak, strong) = labelled_and_views(net, task, batch, "target", "target_strong")
         guess = jax.lax.stop_gradient(jax.nn.softmax(weak))
         likely, most = guess.argmax(axis=1), guess.max(axis=1)
         sure = (most >= threshold * eased(memory, task.outputs)[likely]).astype(guess.dtype)

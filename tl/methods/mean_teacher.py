@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, join, parted, start_of, the_classification, within
+from tl.methods.base import Batch, Method, labelled_and_views, start_of, the_classification, within
 from tl.tasks import Task
 
 
@@ -23,8 +23,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 50.0, rise: float = 0.4, 
     within("decay", decay, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        known, seen = parted(net.outputs(join(batch["train"], batch["target"]))[task.name], 2)
-        supervised = task.loss(known, batch["train"][task.name])
+        supervised, (seen,) = labelled_and_views(net, task, batch, "target")
         teacher = net.elsewhere(**memory).outputs(batch["target_strong"], train=False)[task.name]
         taught = jax.lax.stop_gradient(jax.nn.softmax(teacher))
         apart = losses.squared_error(jax.nn.softmax(seen), taught).mean()

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, join, parted, the_classification, within
+from tl.methods.base import Batch, Method, labelled_and_views, the_classification, within
 from tl.tasks import Task
 
 
@@ -18,9 +18,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 10.0, rise: float = 0.4) 
     within("rise", rise, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        rows = join(batch["train"], batch["target"], batch["target_strong"])
-        known, first, second = parted(net.outputs(rows)[task.name], 3)
-        supervised = task.loss(known, batch["train"][task.name])
+        supervised, (first, second) = labelled_and_views(net, task, batch, "target", "target_strong")
         apart = losses.squared_error(jax.nn.softmax(first), jax.nn.softmax(second)).mean()
         value = supervised + weight * losses.risen(progress, rise) * apart
         return value, {"loss_labelled": supervised, "apart": apart}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -62,4 +63,4 @@ def make(
         of_start = task.loss(net.outputs({"image": images})[task.name], jnp.tile(labels, len(episodes)))
         return product + jax.lax.stop_gradient(of_start - product), {"loss_start": jax.lax.stop_gradient(of_start)}
 
-    return Method(streams=("train",), steps=[(loss, None)], predict=method.predict)
+    return dataclasses.replace(method, steps=[(loss, None)])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, join, parted, the_classification, within
+from tl.methods.base import Batch, Method, labelled_and_views, the_classification, within
 from tl.tasks import Task
 
 
@@ -21,8 +21,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 1.0, size: float = 2.0, p
     within("probe", probe, 1e-6, math.inf)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        known, seen = parted(net.outputs(join(batch["train"], batch["target"]))[task.name], 2)
-        supervised = task.loss(known, batch["train"][task.name])
+        supervised, (seen,) = labelled_and_views(net, task, batch, "target")
         image = batch["target"]["image"].astype(jnp.promote_types(net.dtype, jnp.float32))
         said = jax.lax.stop_gradient(seen)
 
