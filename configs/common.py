@@ -67,6 +67,9 @@ def get_config() -> ConfigDict:
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression
+    c.tasks = ()  # several learnt together, in its place: ((NAME, {"of": label, the data's own | domain, which of A+B
+    # it is from | thickness | slant, measured on the image; "kind": of label, as task above; "data": the one of A+B it
+    # is about, whose classes may be others; "layer": NAME of a bottleneck that tasks share}), ...); {} is label
     c.label_smoothing = 0.0
     c.class_weights = ""  # "balanced": n / (classes * count), a mean over the batch's weights; "": none
     c.head = {

@@ -177,7 +177,7 @@ def test_configs_that_cannot_be():
         episode__query=9,
     )
     refused(r"config.episode.count=0 is too small", episode__count=0)
-    refused(r"config.labels_per_class=4 goes with images of known classes", labels_per_class=4)
+    refused(r"config.labels_per_class=4 does not go with episodes", labels_per_class=4)
     refused(r"'protonet' learns from episodes: set config.episode.batch", episode__batch=0)
     refused(r"the method 'finetune' learns from none", method="finetune")
     refused(r"omniglot_runs:FILE, of episodes with way=20", episode__test="omniglot_runs:F")

@@ -26,6 +26,7 @@ MATHS = (
     "tl.contrast",
     "tl.episodes",
     "tl.inner",
+    "tl.multitask",
 )
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {

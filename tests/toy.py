@@ -64,6 +64,14 @@ SECOND_GROUP = {**PLAIN, **LENET, "increments": 2, "increment": 2, "exemplars": 
 # Four labels of each class, and all images without.
 FEW = {**LENET, **VIEWS, "unlabelled": True, "select": "", "schedule__name": "constant"}
 
+# Which digit it is and how slanted.
+SEVERAL = {
+    **LENET,
+    "schedule__name": "constant",
+    "tasks": (("digit", {}), ("slant", {"of": "slant"})),
+    "select": "",
+}
+
 # Four episodes a step, of two classes with a shot and a query.
 EPISODES = {
     "schedule__name": "constant",
@@ -166,6 +174,10 @@ METHODS = {
     "nearest_mean": {**EPISODES, "episode__batch": 0, "method_args": {"finetune": 3}},
     "maml": {**ADAPTED, "optim__clip": 0.0},
     "reptile": {**ADAPTED, "method_args": {"steps": 2, "test_steps": 2}, "falls": "loss_start"},
+    "uncertainty": SEVERAL,
+    "pcgrad": SEVERAL,
+    "gradnorm": {**SEVERAL, "falls": "loss_digit"},
+    "dwa": {**SEVERAL, "method_args": {"every": 3}},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

@@ -15,7 +15,7 @@ from tl import adapters, averages, optim, pruning, reduction, weights
 from tl import mesh as meshes
 from tl.errors import InputError
 from tl.evaluators.collect import Collected, collect
-from tl.methods.base import OLD_HEAD, Part
+from tl.methods.base import OLD_HEAD, Part, layers_of
 from tl.net import Net
 from tl.step import State, create, fresh
 
@@ -81,6 +81,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         stats,
         own_stats=own_stats,
         norm_groups=experiment.config.get("norm_groups", 0),
+        layers=layers_of(experiment.config.get("tasks", ())),
         **kw,
     )
 

@@ -7,6 +7,7 @@ import inspect
 import math
 import pathlib
 import pkgutil
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -37,10 +38,11 @@ from tl.data import domains as sources
 from tl.data import splits
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
-from tl.methods.base import FACTS, Method, Part, head_name
+from tl.methods.base import FACTS, Method, Part, head_name, layers_of
 from tl.models.heads import Bottleneck, Head, Reduction
 
 Summary = dict[str, Any]
+Tasks = Mapping[str, tasks.Task]
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -98,16 +100,16 @@ def experiment(
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = inputs.open_data(config) if dataset is None else dataset
-    task = make_task(config, dataset)
-    checks.select(config, task, dataset)
-    method = make_method(config, method_module, task, dataset, loaded)
-    modules = make_modules(config, task, method.heads) | {name: part.make() for name, part in method.parts.items()}
+    wanted = make_tasks(config, dataset)
+    checks.select(config, wanted, dataset)
+    method = make_method(config, method_module, wanted, dataset, loaded)
+    modules = make_modules(config, wanted, method.heads) | {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
     return train.Experiment(
         config=config,
-        tasks={task.name: task},
+        tasks=wanted,
         method=method,
         modules=modules,
         preprocess={name: part.preprocess or preprocess for name, part in method.parts.items()}
@@ -120,13 +122,18 @@ def experiment(
         steps_per_epoch=per_epoch,
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
-        meta=weights.metadata(config.model, preprocess, task.classes),
+        meta=weights.metadata(config.model, preprocess, first(wanted).classes),
         loaded=loaded,
     )
 
 
-def make_modules(config: Config, task: tasks.Task, heads: bool = True) -> dict[str, Any]:
-    """Backbone and, with `heads`, the task's head, without parameters."""
+def first(wanted: Tasks) -> tasks.Task:
+    """Of several the one that reports and predictions are about."""
+    return next(iter(wanted.values()))
+
+
+def make_modules(config: Config, wanted: Tasks, heads: bool = True) -> dict[str, Any]:
+    """Backbone and, with `heads`, those of the tasks, without parameters."""
     backbone = models.make(
         config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
     )
@@ -134,12 +141,17 @@ def make_modules(config: Config, task: tasks.Task, heads: bool = True) -> dict[s
     between: dict[str, Any] = {}
     if config.get("reduce", ""):
         between[reduction.PART] = Reduction(reduction.parse(config.reduce)[1])
-    if narrow["width"]:
-        between["bottleneck"] = Bottleneck(dtype=config.dtype, **narrow.to_dict())
+    layers = dict.fromkeys(layers_of(config.get("tasks", ())).values())
+    if layers and not narrow["width"]:
+        raise InputError("config.tasks shares layers, whose form is that of a bottleneck: set config.bottleneck.width.")
+    # Tasks that share a layer have it in place of the bottleneck of all.
+    for part in layers or (["bottleneck"] if narrow["width"] else []):
+        between[part] = Bottleneck(dtype=config.dtype, **narrow.to_dict())
     if between and (config.head.get("pool") == "flatten" or config.head.get("maps", ())):
         raise InputError(f"config.head reads past {', '.join(between)}: set head.pool='gap', head.maps=() or drop it.")
-    head = Head(outputs=task.outputs, dtype=config.dtype, **_hashable(config.head.to_dict()))
-    return {"backbone": backbone, **between, **({head_name([task.name], task.name): head} if heads else {})}
+    how = {"dtype": config.dtype, **_hashable(config.head.to_dict())}
+    last = {head_name(list(wanted), task.name): Head(outputs=task.outputs, **how) for task in wanted.values()}
+    return {"backbone": backbone, **between, **(last if heads else {})}
 
 
 def find_method(name: str) -> Any:
@@ -153,7 +165,7 @@ def find_method(name: str) -> Any:
 def told(
     config: Config,
     module: Any,
-    task: tasks.Task,
+    wanted: Tasks,
     loaded: weights.Loaded | None,
     *,
     domains: int,
@@ -170,12 +182,10 @@ def told(
         "target": target,
         "source_outputs": begin.old_classes(loaded),
         "teacher": teacher,
-        "earlier": increments.earlier(config, task),
+        "earlier": increments.earlier(config, first(wanted)),
         "episodes": episodes,
     }
-    return module.make(
-        {task.name: task}, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)}
-    )
+    return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
 
 def asked(module: Any) -> list[str]:
@@ -183,9 +193,7 @@ def asked(module: Any) -> list[str]:
     return [name for name in FACTS if name in inspect.signature(module.make).parameters]
 
 
-def make_method(
-    config: Config, module: Any, task: tasks.Task, dataset: Dataset, loaded: weights.Loaded | None
-) -> Method:
+def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, loaded: weights.Loaded | None) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
     teacher = teachers.make(config)
     if ("teacher" in asked(module)) != (teacher is not None):
@@ -194,7 +202,7 @@ def make_method(
             f"config.teacher.weights='{config.teacher.weights}', but the method '{config.method}' {wrong} "
             + ("out." if teacher else "run:W or file:F.")
         )
-    make = partial(told, config, module, task, loaded, target=bool(dataset.target), teacher=teacher)
+    make = partial(told, config, module, wanted, loaded, target=bool(dataset.target), teacher=teacher)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module):
         return method
@@ -216,6 +224,14 @@ def make_method(
         return method
     # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
     return make(domains=count)
+
+
+def make_tasks(config: Config, dataset: Dataset) -> dict[str, tasks.Task]:
+    """By name: those of config.tasks, else the one of config.task."""
+    if dataset.tasks:
+        made = {name: tasks.make(name, kind, classes) for name, (kind, classes) in dataset.tasks.items()}
+        return {name: tasks.of_some(task) for name, task in made.items()}
+    return {"label": make_task(config, dataset)}
 
 
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:

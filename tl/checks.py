@@ -13,7 +13,7 @@ from tl import averages, tasks
 from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
-from tl.evaluators import validators
+from tl.evaluators import figures, validators
 from tl.methods.base import FACTS
 
 # How an argument of a method is annotated -> what may be given for it.
@@ -54,15 +54,17 @@ def numbers(config: Config) -> None:
     averages.check(config)
 
 
-def select(config: Config, task: tasks.Task, dataset: Dataset) -> None:
+def select(config: Config, wanted: Mapping[str, tasks.Task], dataset: Dataset) -> None:
     """The metric to select on must be one that evaluations of val will give, and not one of test."""
     if averages.swad(config) and not len(dataset.splits.get("val", ())):
         raise InputError("config.swad judges weights by val, and there is none: set config.val_fraction above 0.")
     if not config.select and not config.patience:
         return
-    probe = task.metrics(np.zeros((2, task.outputs)), 0 * dataset.splits["train"].labels[task.name][:2])
-    known = [f"val/{name}" for name in probe] if len(dataset.splits.get("val", ())) else []
-    if known and dataset.target and task.kind == "classification":
+    known: list[str] = []
+    for task in wanted.values() if len(dataset.splits.get("val", ())) else ():
+        probe = task.metrics(np.zeros((2, task.outputs)), np.zeros_like(dataset.splits["train"].labels[task.name][:2]))
+        known += [f"{figures.prefix('val', task.name, wanted)}/{name}" for name in probe]
+    if known and dataset.target and next(iter(wanted.values())).kind == "classification":
         known += [f"score/{name}" for name in validators.NAMES]
     if config.select not in known:
         raise unknown("metric in config.select", config.select, known or ["none, since there is no val split"])

@@ -14,7 +14,7 @@ import numpy as np
 from tl import adapters, averages, metrics, optim, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
-from tl.evaluators import validators
+from tl.evaluators import figures, validators
 from tl.evaluators.collect import Collected
 from tl.evaluators.embedding import both_domains
 from tl.report import html, images, provenance
@@ -153,7 +153,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
     probabilities = labels = confusion = None
     examples: list[Any] = []
     if name is not None:
-        table = collected[name]
+        table = figures.labelled(task, collected[name])
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if "episode" in table:
             # A class is one of its episode, and an image by itself has no answer.
@@ -161,7 +161,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
         if confusion is not None and not vectors:
-            examples = choose_examples(experiment, name, table, probabilities, classes)
+            examples = choose_examples(experiment, name, table, task.name, probabilities, classes)
     return html.write_run(
         work.folder,
         title=work.folder.name,
@@ -189,11 +189,11 @@ def choose_examples(
     experiment: train.Experiment,
     name: str,
     table: Collected,
+    task: str,
     probabilities: np.ndarray,
     classes: tuple[str, ...],
 ) -> list[tuple[np.ndarray, str, str, str, float]]:
     """The twelve most confident mistakes, then twelve of the others: (image, name, true, predicted, probability)."""
-    (task,) = experiment.tasks
     labels, index = table[task], table["index"]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)

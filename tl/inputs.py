@@ -12,7 +12,7 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, episodes, images, increments, omniglot, sources, streams, transforms
+from tl.data import domains, episodes, images, increments, omniglot, several, sources, streams, transforms
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
@@ -20,6 +20,7 @@ from tl.errors import InputError
 from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
+ONE_KNOWN_TASK = ("target", "unlabelled", "nested", "increments", "earlier", "classes", "reverse_validation", "tasks")
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -197,6 +198,11 @@ def open_data(config: Config) -> Dataset:
         "kind": config.task,
         "outer": tuple(config.get("outer", ())) or None,
     }
+    fold = (config.fold, config.folds) if config.fold >= 0 else None
+    if config.get("tasks"):
+        without(config, "config.tasks", (*ONE_KNOWN_TASK, "class_weights", "label_smoothing", "transferability"))
+        del how["kind"], how["classes"]
+        return several.open_tasks(config.data, config.tasks, **how, per_class=config.labels_per_class, fold=fold)
     hidden = config.get("unlabelled", False)
     if hidden and (config.target or not config.labels_per_class):
         raise InputError(
@@ -209,7 +215,7 @@ def open_data(config: Config) -> Dataset:
         transductive=config.transductive,
         target_labels=config.target_labels,
         per_class=0 if hidden else config.labels_per_class,
-        fold=(config.fold, config.folds) if config.fold >= 0 else None,
+        fold=fold,
         **how,
     )
     if hidden:
@@ -222,11 +228,16 @@ def open_data(config: Config) -> Dataset:
     return dataset
 
 
+def without(config: Config, what: str, keys: Sequence[str]) -> None:
+    """InputError where one of `keys` is set that makes no sense with `what`."""
+    for key in keys:
+        if config.get(key) and f"config.{key}" != what:
+            raise InputError(f"config.{key}={config[key]!r} does not go with {what}: leave one of them out.")
+
+
 def open_by_class(config: Config) -> Dataset:
     """The config's data for episodes: classes for training, for validation and for test."""
-    for key in ("target", "labels_per_class", "folds", "nested", "increments", "earlier", "classes"):
-        if config[key]:
-            raise InputError(f"config.{key}={config[key]!r} goes with images of known classes, not with episodes.")
+    without(config, "episodes, of classes that training does not know", (*ONE_KNOWN_TASK, "labels_per_class", "folds"))
     opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
     dataset = episodes.cut(opened, config.episode.classes, config.episode.rotations)
     if not config.episode.test:

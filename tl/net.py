@@ -39,6 +39,7 @@ class Net:
     train: bool = False
     update_stats: bool = True
     norm_groups: int = 0
+    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # task -> the part between bottleneck and head
     key: jax.Array | None = None
     init_key: jax.Array | None = None
     calls: int = 0
@@ -93,7 +94,10 @@ class Net:
         """(N, outputs) of the task's head, of the only task where none is named."""
         if task is None:
             (task,) = self.tasks
-        return self.call(head_name(self.tasks, task), self._read(inputs, **flags), **flags)
+        maps = self._read(inputs, **flags)
+        if task in self.layers:
+            maps = {**maps, "pooled": self.call(self.layers[task], maps["pooled"], **flags)}
+        return self.call(head_name(self.tasks, task), maps, **flags)
 
     def classify(self, features: jax.Array, *, part: str = "", **flags: Any) -> jax.Array:
         """(N, D) features -> (N, outputs) of the only task's head, or of the head `part`."""
@@ -119,7 +123,9 @@ class Net:
         return maps
 
     def _answers(self, maps: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
-        return {task: self.call(head_name(self.tasks, task), maps, **flags) for task in self.tasks}
+        shared = {part: self.call(part, maps["pooled"], **flags) for part in dict.fromkeys(self.layers.values())}
+        read = {task: {**maps, "pooled": shared[part]} for task, part in self.layers.items()}
+        return {task: self.call(head_name(self.tasks, task), read.get(task, maps), **flags) for task in self.tasks}
 
     def call(
         self,

@@ -82,7 +82,9 @@ def load(workdir: pathlib.Path | str) -> Predictor:
         )
     task = tasks.make("label", config.task, loaded.classes)
     domains, target = len(config.data.split("+")), bool(config.get("target", ""))
-    method = build.told(config, build.find_method(config.method), task, loaded, domains=domains, target=target)
+    method = build.told(
+        config, build.find_method(config.method), {task.name: task}, loaded, domains=domains, target=target
+    )
     nested: dict[str, Any] = {"params": {}, "stats": {}}
     for path, leaf in loaded.flat.items():
         *names, last = path.split("/")
@@ -91,7 +93,7 @@ def load(workdir: pathlib.Path | str) -> Predictor:
             node = node.setdefault(name, {})
         node[last] = leaf
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, task) | parts
+    modules = build.make_modules(config, {task.name: task}) | parts
     net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
     assert head_name(net.tasks, task.name) in nested["params"]
     return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +14,9 @@ from tl import losses, metrics
 from tl.errors import InputError, unknown
 
 
-def _no_rows(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    raise TypeError("only a classification has a loss of each row")
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`loss(outputs (N, outputs), labels) -> scalar`; `metrics` and `probabilities` are its numpy side.
+    """`each(outputs (N, outputs), labels) -> (N,)` losses, `loss` is their mean. `metrics`, `probabilities`: numpy.
 
     `outputs_of` is the inverse of `probabilities`, up to what the metrics do not see: for averages of predictions.
     """
@@ -28,11 +25,11 @@ class Task:
     kind: str
     outputs: int
     classes: tuple[str, ...]
+    each: Callable[[jax.Array, jax.Array], jax.Array]  # a class weight included
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     probabilities: Callable[[np.ndarray], np.ndarray]
     outputs_of: Callable[[np.ndarray], np.ndarray] = lambda probabilities: probabilities
-    each: Callable[[jax.Array, jax.Array], jax.Array] = _no_rows  # of a classification: the (N,) losses themselves
 
 
 def make(
@@ -73,7 +70,7 @@ def _classification(name: str, classes: tuple[str, ...], smoothing: float, weigh
         return losses.cross_entropy(outputs, labels, smoothing) * (1.0 if own is None else own)
 
     return Task(
-        name, "classification", len(classes), classes, loss, metrics.classification, metrics.softmax, _log, each
+        name, "classification", len(classes), classes, each, loss, metrics.classification, metrics.softmax, _log
     )
 
 
@@ -83,12 +80,12 @@ def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:
     def both(outputs: np.ndarray) -> np.ndarray:
         return np.concatenate([np.zeros_like(outputs), outputs], axis=1)
 
-    return Task(
+    return _unweighted(
         name,
         "binary",
         1,
         classes,
-        lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels[:, None]).mean(),
+        lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels[:, None]),
         lambda outputs, labels: metrics.classification(both(outputs), labels),
         lambda outputs: metrics.softmax(both(outputs)),
         lambda p: _log(p[:, 1:]) - _log(p[:, :1]),
@@ -96,12 +93,12 @@ def _binary(name: str, classes: tuple[str, ...], *_: object) -> Task:
 
 
 def _multi_label(name: str, classes: tuple[str, ...], *_: object) -> Task:
-    return Task(
+    return _unweighted(
         name,
         "multi_label",
         len(classes),
         classes,
-        lambda outputs, labels: losses.sigmoid_cross_entropy(outputs, labels).mean(),
+        losses.sigmoid_cross_entropy,
         metrics.multi_label,
         metrics.sigmoid,
         lambda p: _log(p) - _log(1 - p),
@@ -109,15 +106,36 @@ def _multi_label(name: str, classes: tuple[str, ...], *_: object) -> Task:
 
 
 def _regression(name: str, classes: tuple[str, ...], *_: object) -> Task:
-    return Task(
+    return _unweighted(
         name,
         "regression",
         len(classes),
         classes,
-        lambda outputs, labels: losses.squared_error(outputs, _column(labels)).mean(),
+        lambda outputs, labels: losses.squared_error(outputs, _column(labels)),
         lambda outputs, labels: metrics.regression(outputs, _column(labels)),
         lambda outputs: outputs,
     )
+
+
+def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], each: Any, *rest: Any) -> Task:
+    return Task(name, kind, outputs, classes, each, lambda found, labels: each(found, labels).mean(), *rest)
+
+
+def of_some(task: Task) -> Task:
+    """The same task where rows may have no label, -1 or NaN: the loss is the mean over those that have one."""
+
+    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        there = known(labels)
+        filled = jnp.where(there[(...,) + (None,) * (labels.ndim - 1)], labels, 0)
+        return losses.weighted_mean(task.each(outputs, filled), there.astype(outputs.dtype))
+
+    return dataclasses.replace(task, loss=loss)
+
+
+def known(labels: Any) -> Any:
+    """(N,) or (N, K) labels, of jax or numpy -> (N,) whether a row has one."""
+    there = labels >= 0 if labels.dtype.kind in "iu" else labels == labels  # NaN is not itself
+    return there.all(axis=1) if labels.ndim == 2 else there
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

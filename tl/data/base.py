@@ -49,7 +49,7 @@ class Dataset:
     images are the splits `target` (test images, with labels for evaluation) and `unlabelled` (without any).
     `classes` are the names of the classes in label order (of the columns, for multi-label); empty for
     regression. `fingerprint` is a sha256 that changes when the source's content does; it does not depend on
-    seed or cuts.
+    seed or cuts. Where there are several tasks, `tasks` are the kind and the classes of each.
     """
 
     splits: Mapping[str, Split]
@@ -57,6 +57,7 @@ class Dataset:
     fingerprint: str
     domains: tuple[str, ...] = ()
     target: str = ""
+    tasks: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
 
 def concatenate(first: Split, second: Split) -> Split:

@@ -54,7 +54,7 @@ def open_domains(
         opened.append(open_source(target, **alone, cut_test=not transductive))
         _check_apart([*specs, target], opened)
     check_classes(list(zip(names, opened, strict=True)))
-    _check_widths(list(zip(names, opened, strict=True)))
+    check_widths(list(zip(names, opened, strict=True)))
     if target:
         parts |= _target_splits(parts["train"], opened[-1], len(specs), transductive, target_labels, how.get("seed", 0))
     digest = hashlib.sha256(" ".join(part.fingerprint for part in opened).encode()).hexdigest()
@@ -137,7 +137,7 @@ def _check_apart(specs: Sequence[str], opened: Sequence[Dataset]) -> None:
             )
 
 
-def _check_widths(opened: list[tuple[str, Dataset]]) -> None:
+def check_widths(opened: list[tuple[str, Dataset]]) -> None:
     """Images with images, vectors with vectors of the same features."""
     kinds = {name: dataset.splits["train"].width for name, dataset in opened}
     if len(set(kinds.values())) > 1:

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 
 from tl import metrics
+from tl.evaluators import figures
 from tl.evaluators.collect import Collected
 from tl.report.files import write_atomic
 from tl.tasks import Task
@@ -18,10 +19,11 @@ def write(folder: pathlib.Path, step: int, collected: Mapping[str, Collected], t
         for task in tasks.values():
             if task.kind not in ("classification", "binary") or task.name not in table:
                 continue
-            predicted = task.probabilities(table[f"outputs/{task.name}"]).argmax(axis=1)
-            matrix = metrics.confusion(table[task.name], predicted, len(task.classes))
+            rows = figures.labelled(task, table)
+            predicted = task.probabilities(rows[f"outputs/{task.name}"]).argmax(axis=1)
+            matrix = metrics.confusion(rows[task.name], predicted, len(task.classes))
             report = metrics.class_report(matrix)
             by_class = {c: {k: float(v[i]) for k, v in report.items()} for i, c in enumerate(task.classes)}
-            name = stream if len(tasks) == 1 else f"{stream}-{task.name}"
+            name = figures.prefix(stream, task.name, tasks).replace("/", "-")
             content = {"step": step, "confusion": matrix.tolist(), "classes": by_class}
             write_atomic(folder / "class_report" / f"{name}-{step:08d}.json", json.dumps(content, indent=1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from tl.evaluators import validators
 from tl.evaluators.collect import Collected
-from tl.tasks import Task
+from tl.tasks import Task, known
 
 
 def of_one(task: Task, table: Collected) -> dict[str, float]:
@@ -25,6 +25,17 @@ def of_one(task: Task, table: Collected) -> dict[str, float]:
     return found | ({"ci95": float(1.96 * each.std(ddof=1) / len(each) ** 0.5)} if len(each) > 1 else {})
 
 
+def prefix(name: str, task: str, tasks: Collection[str]) -> str:
+    """What the metrics of the set `name` begin with: `val`, or `val/TASK` where there are several."""
+    return name if len(tasks) == 1 else f"{name}/{task}"
+
+
+def labelled(task: Task, table: Collected) -> Collected:
+    """The rows that have a label of the task."""
+    there = known(table[task.name])
+    return table if there.all() else {field: values[there] for field, values in table.items()}
+
+
 def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> dict[str, float]:
     """{"val/accuracy": ...} of every set that has labels; scores without labels where there is a target."""
     values = {}
@@ -32,9 +43,8 @@ def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> di
         for task in tasks.values():
             if task.name not in table:
                 continue
-            prefix = name if len(tasks) == 1 else f"{name}/{task.name}"
-            metrics = of_one(task, table)
-            values |= {f"{prefix}/{metric}": value for metric, value in metrics.items()}
+            metrics = of_one(task, labelled(task, table))
+            values |= {f"{prefix(name, task.name, tasks)}/{metric}": value for metric, value in metrics.items()}
     (task, *_) = tasks.values()
     if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":
         scored = [collected[name] for name in ("reference", "val", "unlabelled")]

@@ -83,10 +83,21 @@ def the_classification(tasks: Mapping[str, Task], method: str) -> Task:
     return task
 
 
-def supervised(net: Any, tasks: Mapping[str, Task], inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
-    """The sum of the tasks' losses on one stream's rows; `flags` as for `net.outputs`."""
+def several(method: str, tasks: Mapping[str, Task]) -> None:
+    """InputError where there is only one task."""
+    if len(tasks) < 2:
+        raise InputError(f"the method '{method}' weighs several tasks, and there is one: set config.tasks.")
+
+
+def loss_of_each(net: Any, tasks: Mapping[str, Task], inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
+    """(T,) the tasks' losses on one stream's rows; `flags` as for `net.outputs`."""
     outputs = net.outputs(inputs, **flags)
-    return jnp.stack([task.loss(outputs[name], inputs[name]) for name, task in tasks.items()]).sum()
+    return jnp.stack([task.loss(outputs[name], inputs[name]) for name, task in tasks.items()])
+
+
+def supervised(net: Any, tasks: Mapping[str, Task], inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
+    """The sum of the tasks' losses."""
+    return loss_of_each(net, tasks, inputs, **flags).sum()
 
 
 def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
@@ -257,6 +268,11 @@ def by_domain(rows: Mapping[str, jax.Array], domains: int) -> jax.Array:
     n = rows["index"].shape[0]
     domain = rows.get("domain", jnp.zeros(n, jnp.int32))
     return (domain[None, :] == jnp.arange(domains)[:, None]).astype(jnp.float32)
+
+
+def layers_of(tasks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """{task: the part that holds the layer it shares} of those of config.tasks that have one."""
+    return {name: f"layer_{task['layer']}" for name, task in tasks if task.get("layer")}
 
 
 def head_name(tasks: Sequence[str], task: str) -> str:

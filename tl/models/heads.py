@@ -66,6 +66,16 @@ class Head(nn.Module):
         return jnp.concatenate([row / length for row, length in zip(rows, lengths, strict=True)], axis=1)
 
 
+class Scalars(nn.Module):
+    """(count,) learnt numbers that begin at 0."""
+
+    count: int
+
+    @nn.compact
+    def __call__(self, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        return self.param("values", nn.initializers.zeros, (self.count,))
+
+
 class Reduction(nn.Module):
     """(N, D) features -> (N, width) linear ones: minus `mean`, times `kernel`. Both are set from outside, or 0."""
 

@@ -1,0 +1,205 @@
+"""Several tasks: whose labels they are, the ways to weigh them worked by hand, and the layers they share."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_allclose
+
+from tl import build, multitask, tasks
+from tl.data import measured
+from tl.data.several import open_tasks
+from tl.errors import InputError
+from tl.evaluators.figures import figures
+from tl.methods import dwa, gradnorm, pcgrad, uncertainty
+
+LEAN = ("lean", {"of": "slant"})
+TWO = {"a": tasks.make("a", "regression", ("a",)), "b": tasks.make("b", "regression", ("b",))}
+
+
+class Product:
+    """Outputs p * x and p^2 * x of one shared parameter, and one of each head added."""
+
+    def __init__(self, params):
+        self.params = params
+
+    def outputs(self, rows):
+        p, x = self.params["backbone"], rows["x"]
+        return {"a": (p * x + self.params["head_a"])[:, None], "b": (p**2 * x + self.params["head_b"])[:, None]}
+
+    def log_variance(self):
+        return self.params["log_variance"]
+
+
+NOW = jnp.asarray(0.5)
+ROWS = {"train": {"x": jnp.array([1.0, 2.0]), "a": jnp.array([0.0, 0.0]), "b": jnp.array([9.0, 9.0])}}
+PARAMS = {"backbone": jnp.array(1.0), "head_a": jnp.array(0.0), "head_b": jnp.array(0.0)}
+LOSSES = np.array([(1 + 4) / 2, (64 + 49) / 2])
+SLOPES = np.array([(2 * 1 + 2 * 2 * 2) / 2, (2 * -8 * 2 + 2 * -7 * 4) / 2])  # by the shared parameter, of a and of b
+
+
+def gradient_of(method, memory=()):
+    def objective(params):
+        value, aux = method.steps[0][0](Product(params), ROWS, memory, jax.random.key(0), NOW)
+        return value, (aux, "stats")
+
+    return method.gradient(objective, PARAMS)
+
+
+def test_labels_of_each_task(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (20, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "one.npz", x_train=image, y_train=np.arange(20) % 2)
+    np.savez(tmp_path / "two.npz", x_train=255 - image, y_train=np.arange(20) % 3)
+    spec = f"npz:{tmp_path}/one.npz+npz:{tmp_path}/two.npz"
+    wanted = (("first", {"data": "one"}), ("second", {"data": "two"}), ("which", {"of": "domain"}), LEAN)
+    dataset = open_tasks(spec, wanted, val_fraction=0.0)
+    assert dataset.tasks["second"] == ("classification", ("0", "1", "2"))
+    assert dataset.tasks["which"] == ("classification", ("one", "two"))
+    train = dataset.splits["train"]
+    one = train.labels["which"] == 0
+    assert (train.labels["domain"] == train.labels["which"]).all()
+    assert set(train.labels["first"][one]) == {0, 1}
+    assert set(train.labels["first"][~one]) == {-1}
+    assert set(train.labels["second"][~one]) == {0, 1, 2}
+    assert set(train.labels["second"][one]) == {-1}
+    row = int(np.flatnonzero(~one)[0])
+    assert train.labels["lean"][row] == pytest.approx(measured.slant(measured.ink(train.load(row))))
+    only = open_tasks(spec, (("lean", {"of": "slant", "data": "one"}),), val_fraction=0.0)
+    assert np.isnan(only.splits["train"].labels["lean"]).sum() == len(train) - one.sum()
+
+
+@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("lean", [0.0, 0.3, -0.5])
+def test_a_stroke_is_measured(width, lean):
+    y, x = np.mgrid[:28, :28]
+    middle = 14 + lean * (14 - y)
+    inside = np.clip(width / 2 + 0.5 - abs(x - middle), 0, 1) * (abs(y - 14) < 9)
+    stroke = measured.ink(np.repeat((255 * inside).astype(np.uint8)[:, :, None], 3, axis=2))
+    assert measured.slant(stroke) == pytest.approx(lean, abs=0.02)
+    assert measured.thickness(stroke) == pytest.approx(width * np.cos(np.arctan(lean)), abs=0.4)
+
+
+def test_what_is_not_known_does_not_count():
+    task = tasks.of_some(tasks.make("label", "classification", ("a", "b")))
+    outputs = jnp.array([[2.0, 0.0], [0.0, 1.0], [5.0, 0.0]])
+    assert_allclose(task.loss(outputs, jnp.array([0, 0, -1])), np.log1p(np.exp([-2.0, 1.0])).mean(), rtol=1e-6)
+    assert float(task.loss(outputs, jnp.array([-1, -1, -1]))) == 0
+    value = tasks.of_some(tasks.make("v", "regression", ("x", "y")))
+    labels = jnp.array([[1.0, 1.0], [jnp.nan, jnp.nan], [5.0, 2.0]])
+    assert_allclose(value.loss(outputs, labels), (1 + 2) / 2)
+    assert np.isfinite(jax.grad(lambda found: value.loss(found, labels))(outputs)).all()
+    table = {"outputs/label": np.array([[2.0, 0], [0, 1], [5, 0]]), "label": np.array([0, 0, -1])}
+    assert figures({"val": table}, {"label": task})["val/accuracy"] == 0.5
+
+
+def test_uncertainties_weigh():
+    one = tasks.make("b", "classification", ("x", "y"))
+    method = uncertainty.make({"a": TWO["a"], "b": one})
+    net = Product({**PARAMS, "log_variance": jnp.array([0.2, -0.4])})
+    net.outputs = lambda rows: {"a": rows["x"][:, None], "b": jnp.zeros((2, 2))}
+    rows = {"train": {**ROWS["train"], "b": jnp.array([0, 1])}}
+    value, scalars = method.steps[0][0](net, rows, (), jax.random.key(0), NOW)
+    by_hand = np.exp(-0.2) * 2.5 / 2 + 0.1 + np.exp(0.4) * np.log(2) - 0.2
+    assert_allclose(value, by_hand, rtol=1e-6)
+    assert_allclose(scalars["loss_b"], np.log(2), rtol=1e-6)
+
+
+def test_gradients_that_point_apart():
+    """Along one parameter two gradients of different sign take each other away whole; heads keep theirs."""
+    found, (value, (aux, stats)) = gradient_of(pcgrad.make(TWO))
+    assert_allclose(value, LOSSES.sum())
+    assert_allclose(found["backbone"], 0, atol=1e-5)
+    assert_allclose([found["head_a"], found["head_b"]], [3, -15])
+    assert float(aux["conflict"]) == 1
+    assert (stats, "order" in aux) == ("stats", False)
+    # In a plane, by hand: (1, 0) against (-1, 1) loses half of (-1, 1) times -1; and the other its share of (1, 0).
+    first, second = multitask.without_conflicts([jnp.array([1.0, 0]), jnp.array([-1.0, 1])], jnp.array([1, 0]))
+    assert_allclose(first, [0.5, 0.5])
+    assert_allclose(second, [0, 1])
+    # Three: the others as they were, one after the other in the order given.
+    first, *_ = multitask.without_conflicts(
+        [jnp.array(v) for v in ([1.0, 0], [-1.0, 1], [0.0, -1])], jnp.array([2, 1, 0])
+    )
+    assert_allclose(first, [0.5, 0.5])
+    same = [jnp.array([1.0, 1]), jnp.array([1.0, 0])]
+    assert_allclose(multitask.without_conflicts(same, jnp.array([0, 1])), same)
+
+
+def test_norms_are_balanced():
+    method = gradnorm.make(TWO, alpha=1.0, rate=0.01)
+    memory = {"weights": jnp.array([0.5, 1.5]), "first": jnp.array([5.0, 60.0])}
+    found, (value, (aux, _)) = gradient_of(method, memory)
+    assert_allclose(found["backbone"], 0.5 * SLOPES[0] + 1.5 * SLOPES[1], rtol=1e-6)
+    assert_allclose(value, 0.5 * LOSSES[0] + 1.5 * LOSSES[1], rtol=1e-6)
+    norms = np.array([0.5, 1.5]) * abs(SLOPES)
+    assert_allclose(aux["carry"]["norms"], norms, rtol=1e-6)
+    ratio = LOSSES / [5, 60]
+    aim = norms.mean() * ratio / ratio.mean()
+    moved = np.array([0.5, 1.5]) - 0.01 * np.sign(norms - aim) * norms / [0.5, 1.5]
+    after = method.after(memory, {}, aux["carry"])
+    assert_allclose(after["weights"], moved * 2 / moved.sum(), rtol=1e-5)
+    # The first losses are those of the first step.
+    begun = method.after(method.memory(None, None), {}, aux["carry"])
+    assert_allclose(begun["first"], LOSSES)
+
+
+def test_what_falls_slowly_counts_more():
+    method = dwa.make(TWO, temperature=2.0, every=2)
+    memory = method.memory(None, None)
+    for losses in ([8.0, 4], [4, 4], [4, 3], [2, 3]):
+        value, aux = method.steps[0][0](Product(PARAMS), ROWS, memory, jax.random.key(0), NOW)
+        assert_allclose(value, LOSSES.sum(), rtol=1e-6)  # until two stretches are whole
+        memory = method.after(memory, {}, {"losses": jnp.array(losses)})
+    shares = np.exp(np.array([3 / 6, 3 / 4]) / 2)
+    shares = 2 * shares / shares.sum()
+    value, aux = method.steps[0][0](Product(PARAMS), ROWS, memory, jax.random.key(0), NOW)
+    assert_allclose(value, (shares * LOSSES).sum(), rtol=1e-6)
+    assert_allclose(aux["weight_b"], shares[1], rtol=1e-6)
+
+
+def test_tasks_share_layers(tmp_path):
+    changes = {**toy.SEVERAL, "steps": 2, "eval_every": 2, "select": "val/slant/mae", "bottleneck__width": 5}
+    wanted = (("what", {"layer": "x"}), *((kind, {"of": kind, "layer": "y"}) for kind in ("slant", "thickness")))
+    summary = build.run(toy.toy_config("configs/multi_task.py", **{**changes, "tasks": wanted}), tmp_path, quiet=True)
+    assert {"test/what/accuracy", "test/slant/mae", "test/thickness/r2"} <= summary.keys()
+    leaves = toy.leaves_of(tmp_path)
+    assert leaves["params/head_slant/kernel"].shape == (5, 1)
+    assert {path.split("/")[1] for path in leaves} >= {"layer_x", "layer_y", "head_what", "head_thickness"}
+    table = np.load(tmp_path / "predictions.npz")
+    assert table["test/outputs/what"].shape == (len(table["test/thickness"]), 10)
+
+
+@pytest.mark.parametrize(
+    ("said", "changes"),
+    [
+        (r"source of labels in config.tasks.a.of 'colour'", {"tasks": (("a", {"of": "colour"}),)}),
+        (r"'domain' stands for something else", {"tasks": (("domain", {"of": "slant"}),)}),
+        (r"key in config.tasks.a 'off'", {"tasks": (("a", {"off": "label"}),)}),
+        (r"data in config.tasks.a.data 'usps'", {"tasks": (("a", {"data": "usps"}),)}),
+        (r"config.tasks.a tells sources apart: name several", {"tasks": (("a", {"of": "domain"}),)}),
+        (
+            r"a and b are both the labels of 'digits'",
+            {"tasks": (("a", {}), ("b", {}))},
+        ),
+        (r"config.tasks.a.kind is about the data's own", {"tasks": (("a", {"of": "slant", "kind": "binary"}),)}),
+        (r"config.target='glyphs:digits' does not go with config.tasks", {"target": "glyphs:digits"}),
+        (r"shares layers, whose form is that of a bottleneck", {"tasks": (("a", {"layer": "x"}),)}),
+        (r"'pcgrad' weighs several tasks, and there is one", {"method": "pcgrad", "tasks": ()}),
+        (r"metric in config.select 'val/accuracy'", {"select": "val/accuracy"}),
+        (r"'mcc' needs one task of kind classification", {"method": "mcc"}),
+        (
+            r"have different classes",
+            {
+                "data": "digits+noise:8,3,60",
+                "tasks": (("a", {}), ("b", {"of": "domain"})),
+            },
+        ),
+    ],
+)
+def test_tasks_that_cannot_be(said, changes):
+    with pytest.raises(InputError, match=said):
+        build.experiment(toy.toy_config("configs/multi_task.py", **{**toy.SEVERAL, **changes}))

@@ -1,0 +1,49 @@
+"""Several tasks, weighed so that their gradients are alike and none lags behind (Chen et al. 2018, arXiv:1711.02257).
+
+The norms are those of all that the tasks share; the paper takes its last layer alone, to save time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl import multitask
+from tl.methods.base import Batch, Method, head_name, loss_of_each, several, within
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) -> Method:
+    """`alpha`: how much a task that lags behind is helped; `rate` at which the weights move."""
+    several("gradnorm", tasks)
+    within("alpha", alpha, 0, math.inf)
+    within("rate", rate, 0, 1)
+    heads = [head_name(list(tasks), name) for name in tasks]
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        each = loss_of_each(net, tasks, batch["train"])
+        weights = memory["weights"].astype(each.dtype)
+        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
+        scalars |= {f"weight_{name}": weights[i] for i, name in enumerate(tasks)}
+        return weights * each, {**scalars, "carry": {"losses": jax.lax.stop_gradient(each)}}
+
+    def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
+        losses, each, (aux, stats) = multitask.gradient_of_each(objective, params)
+        common = [multitask.shared(tree, heads) for tree in each]
+        norms = jnp.sqrt(jnp.stack([multitask.dot(tree, tree) for tree in common]))
+        return multitask.total(each), (losses.sum(), ({**aux, "carry": {**aux["carry"], "norms": norms}}, stats))
+
+    def after(memory: Any, variables: Any, carry: Any) -> Any:
+        began = memory["first"].sum() > 0
+        first = jnp.where(began, memory["first"], carry["losses"])
+        moved = multitask.balanced(memory["weights"], carry["norms"], carry["losses"], first, alpha, rate)
+        return {"weights": moved.astype(memory["weights"].dtype), "first": first.astype(memory["first"].dtype)}
+
+    def memory(net: Any, data: Any) -> dict[str, jax.Array]:
+        return {"weights": jnp.ones(len(tasks)), "first": jnp.zeros(len(tasks))}  # no loss is 0 at first
+
+    return Method(streams=("train",), steps=[(loss, None)], memory=memory, after=after, gradient=gradient)

@@ -1,0 +1,34 @@
+"""Several tasks whose gradients are kept from pulling against each other (Yu et al. 2020, arXiv:2001.06782)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from tl import multitask
+from tl.methods.base import Batch, Method, head_name, loss_of_each, several
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task]) -> Method:
+    """No hyper-parameters. What the tasks share is compared, which is everything but their heads."""
+    several("pcgrad", tasks)
+    heads = [head_name(list(tasks), name) for name in tasks]
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        each = loss_of_each(net, tasks, batch["train"])
+        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
+        return each, {**scalars, "order": jax.random.permutation(key, len(tasks))}
+
+    def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
+        losses, each, (aux, stats) = multitask.gradient_of_each(objective, params)
+        common = [multitask.shared(tree, heads) for tree in each]
+        apart = multitask.without_conflicts(common, aux["order"])
+        found = multitask.total(each) | multitask.total(apart)
+        aux = {name: value for name, value in aux.items() if name != "order"}
+        aux["conflict"] = (multitask.cosines(common) < 0).mean(dtype=losses.dtype)
+        return found, (losses.sum(), (aux, stats))
+
+    return Method(streams=("train",), steps=[(loss, None)], gradient=gradient)

@@ -1,0 +1,32 @@
+"""Several tasks, weighed by learnt uncertainties (Kendall et al. 2018, arXiv:1705.07115, eq. 7 and 10).
+
+A loss L counts exp(-s) L for classes and exp(-s) L / 2 for values, and s / 2 is added: s = log sigma^2 is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl.methods.base import Batch, Method, Part, loss_of_each, several
+from tl.models.heads import Scalars
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task]) -> Method:
+    """No hyper-parameters: every s starts at 0."""
+    several("uncertainty", tasks)
+    halves = [0.5 if task.kind == "regression" else 1.0 for task in tasks.values()]
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        each = loss_of_each(net, tasks, batch["train"])
+        log_variance = net.log_variance()
+        value = (jnp.exp(-log_variance) * jnp.array(halves, each.dtype) * each + log_variance / 2).sum()
+        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
+        return value, scalars | {f"log_variance_{name}": log_variance[i] for i, name in enumerate(tasks)}
+
+    part = Part(lambda: Scalars(len(tasks)))
+    return Method(streams=("train",), steps=[(loss, None)], parts={"log_variance": part})
