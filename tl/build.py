@@ -105,6 +105,7 @@ def experiment(
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
+    checks.online(config, method, steps)
     return train.Experiment(
         config=config,
         tasks={task.name: task},

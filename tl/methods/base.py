@@ -68,6 +68,9 @@ class Method:
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
     )
+    # (net, memory, the images of a batch) -> (loss, outputs, memory): evaluation learns from what it is asked, in the
+    # order it comes; the loss then moves what config.groups let, and such a method takes no step before
+    online: Callable[[Any, Any, Mapping[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array], Any]] | None = None
 
 
 FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes")  # which `make` may ask for by name
