@@ -175,7 +175,7 @@ def arriving(split: Split, transform: Transform, batch_size: int, seed: int, mes
         own = {"rows": stream().slice(slice(0, full))}
         yield from (batch["rows"] for batch in batches(own, mesh, threads=threads_for(split)))
     if rest:
-        last = stream(process_index=0, process_count=1)[full]
+        last: Any = stream(process_index=0, process_count=1)[full]
         yield meshes.put({field: values[:rest] for field, values in last.items()}, meshes.replicated(mesh))
 
 

@@ -190,8 +190,8 @@ def same_way(method: str, episodes: Episodes) -> None:
     """InputError where the head of training does not fit the episodes of evaluation."""
     if episodes.train and episodes.train.way != episodes.test.way:
         raise InputError(
-            f"the method '{method}' adapts one head to every episode, but config.episode.train_way="
-            f"{episodes.train.way} is not way={episodes.test.way}: leave train_way at 0."
+            f"the method '{method}' adapts one head to every episode, and one of {episodes.train.way} classes cannot "
+            f"tell {episodes.test.way} apart: leave config.episode.train_way at 0, or give so many classes."
         )
 
 
