@@ -31,7 +31,7 @@ METHODS = {"tent": {"schedule__lr": 1e-2}, "t3a": {"method_args": {"supports": 3
 class Scaled:
     """Rows of features, normalised by the batch, scaled and shifted, times a matrix."""
 
-    def __init__(self, matrix, params=None):
+    def __init__(self, matrix, params):
         self.matrix, self.params, self.stats = matrix, params, {"backbone": {}}
 
     def outputs(self, rows):
@@ -54,7 +54,8 @@ def test_a_batch_is_answered_and_then_norm_layers_descend_the_entropy():
         params = {"bn": {"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)}, "head": {"kernel": jnp.ones(2)}}
         chosen = optim.make(params, (("bn/", {}), (".*", None)), lambda step: jnp.asarray(rate), momentum=0.0)
         start = State(jnp.zeros((), jnp.int32), params, {}, chosen.init(params), (), {})
-        answer = make_answer(lambda p, stats, **how: Scaled(jnp.asarray(matrix), p), tent.make(TASKS), chosen)
+        bind: Any = lambda params, stats, **how: Scaled(jnp.asarray(matrix), params)  # noqa: E731
+        answer = make_answer(bind, tent.make(TASKS), chosen)
         state, outputs = answer(start, {"image": jnp.asarray(x)})
     assert_allclose(outputs["label"], z, rtol=1e-12)  # before the step
     assert_allclose(state.params["bn"]["scale"], scale - rate * (slope * unit).sum(axis=0), rtol=1e-10)
