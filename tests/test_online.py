@@ -181,7 +181,7 @@ def test_a_run_answers_online_and_leaves_the_network_as_it_was(name, source, tmp
     for path, leaf in toy.leaves_of(source).items():
         assert (toy.leaves_of(tmp_path)[path] == leaf).all()
     assert "scripts/predict.py" not in (tmp_path / "report.html").read_text()
-    with pytest.raises(InputError, match=r"answered its test images as they came.*config.weights='run:"):
+    with pytest.raises(InputError, match="answered its test images as they came"):
         predictor.load(tmp_path)
 
 

@@ -98,8 +98,8 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     method = build.told(config, module, task, loaded, domains=domains, target=target, episodes=shapes)
     if method.online:
         raise InputError(
-            f"'{workdir}' has answered its test images as they came, which changed no weights: give the run it began "
-            f"from, config.weights='{config.weights}'."
+            f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
+            "that it began from, its config.weights or the stage before."
         )
     nested = nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
