@@ -5,6 +5,9 @@
 
 method_args.supports is how many of each class are kept. No parameter moves, and batch norm keeps its statistics
 (frozen_stats=none: takes those of each batch). The rest is as in configs/tent.py.
+
+In configs/tables/test_time.py, 3 seeds: .606 +- .032 as it was, .721 +- .024 online; with the statistics of each batch
+.807 +- .010 (commit 6c332b6; 115 to 150 s on a busy core).
 """
 
 from configs import tent

@@ -8,7 +8,9 @@ causes; test/accuracy is that of these answers, before/test/accuracy that of the
 the run exports. schedule.lr=0 leaves the batch's statistics alone at work. The rates are the paper's; on ImageNet it
 takes batches of 64, sgd and .00025.
 
-Without weights two stages show it: a network is taught printed digits, and asked about handwritten ones.
+Without weights two stages show it: a network is taught printed digits, and asked about handwritten ones. In
+configs/tables/test_time.py, 3 seeds: .606 +- .032 as it was, .722 +- .009 online, of which the statistics alone give
+.721: 900 images are eight steps (commit 6c332b6; 65 to 94 s on a busy core).
 """
 
 from configs import evaluate

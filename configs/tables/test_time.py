@@ -19,7 +19,7 @@ def get_config(full: bool) -> dict:
         "title": "Printed to handwritten digits, learning at test time",
         "metrics": list(METRICS),
         "columns": METRICS,
-        "seconds_per_cell": 25,
+        "seconds_per_cell": 50,
         "seeds": list(range(10 if full else 3)),
         "cells": [
             {"method": name, "setting": "print -> digits", "config": f"configs/{config}.py", "overrides": changes}
