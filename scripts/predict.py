@@ -1,8 +1,10 @@
 """Predictions of a finished run for image files, with the preprocessing of its training.
 
     python scripts/predict.py --workdir runs/finetune FILES|DIRS [--format csv|json] [--out FILE]
+    python scripts/predict.py --workdir runs/protonet --shots FOLDER FILES|DIRS
 
-CSV has a column per class, JSON a list of objects. Folders are searched for images, in order of their names.
+A run of episodes tells the classes of FOLDER apart, a folder of a few images for each. CSV has a column per class, JSON
+a list of objects. Folders are searched for images, in order of their names.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--shots", type=pathlib.Path, help="class folders, for a run that learnt from episodes")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, help="a file instead of standard output")
     options = parser.parse_args(argv)
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tl.runtime import prepare
 
         prepare()
-        loaded = predictor.load(options.workdir)
+        loaded = predictor.load(options.workdir, options.shots)
         rows = predictor.to_records(loaded, [str(f) for f in files], loaded.files(files))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -45,7 +45,7 @@ def test_rows_are_parted_by_place_and_put_back():
     assert support.tolist() == [[[0, 1], [3, 4]], [[6, 7], [9, 10]]]
     assert query.tolist() == [[2, 5], [8, 11]]
     assert maths.labels(TWO, 2).tolist() == [0, 1, 0, 1]
-    assert maths.labels(TWO, shots=True).tolist() == [0, 0, 1, 1]
+    assert maths.labels_of_shots(TWO).tolist() == [0, 0, 1, 1]
     placed = maths.in_place(jnp.arange(1, 9).reshape(2, 2, 2), TWO)
     assert placed[jnp.array([2, 5, 8, 11])].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
     assert (placed[jnp.array([0, 1, 3, 4, 6, 7, 9, 10])] == 0).all()

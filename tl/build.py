@@ -37,6 +37,7 @@ from tl.config import Config
 from tl.data import domains as sources
 from tl.data import splits
 from tl.data.base import Dataset
+from tl.episodes import Episodes
 from tl.errors import InputError, unknown
 from tl.methods.base import FACTS, Method, Part, head_name, layers_of
 from tl.models.heads import Bottleneck, Head, Reduction
@@ -107,6 +108,7 @@ def experiment(
     read = inputs.make(config, method.streams, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
+    checks.online(config, method, steps)
     return train.Experiment(
         config=config,
         tasks=wanted,
@@ -171,9 +173,10 @@ def told(
     domains: int,
     target: bool,
     teacher: Part | None = None,
+    episodes: Episodes | None = None,
 ) -> Method:
-    """The method with its arguments, and with those of FACTS that it asks for."""
-    episodes = inputs.episodes_of(config)
+    """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
+    episodes = episodes or inputs.episodes_of(config)
     if ("episodes" in asked(module)) != (episodes is not None):
         wrong = "learns from none" if episodes else "learns from episodes: set way, shot, query and count"
         raise InputError(f"config.episode.way={config.episode.way}, but the method '{config.method}' {wrong}.")

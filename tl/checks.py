@@ -14,7 +14,7 @@ from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import figures, validators
-from tl.methods.base import FACTS
+from tl.methods.base import FACTS, Method
 
 # How an argument of a method is annotated -> what may be given for it.
 GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
@@ -52,6 +52,19 @@ def numbers(config: Config) -> None:
         if config[key] < bound:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
     averages.check(config)
+
+
+def online(config: Config, method: Method, steps: int) -> None:
+    """A method that learns at test time takes finished weights and the images to be answered, nothing before."""
+    if not method.online:
+        return
+    if steps:
+        raise InputError(f"the method '{config.method}' learns while it is tested: set config.steps=0, not {steps}.")
+    if config.target:
+        raise InputError(
+            f"the method '{config.method}' sees nothing of the source: name the images to be answered in config.data "
+            f"and leave config.target='{config.target}' out."
+        )
 
 
 def select(config: Config, wanted: Mapping[str, tasks.Task], dataset: Dataset) -> None:

@@ -14,11 +14,20 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """`shot` labelled images of each of `way` classes, and `query` more to be told apart."""
+    """`shot` labelled images of each of `way` classes, and `query` more to be told apart.
+
+    With `uneven`, so many of each class, the rows of a class's shots behind these are nothing.
+    """
 
     way: int
     shot: int
     query: int
+    uneven: tuple[int, ...] = ()
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """How many of each class."""
+        return self.uneven or (self.shot,) * self.way
 
     @property
     def rows(self) -> int:
@@ -40,9 +49,31 @@ def parted(rows: jax.Array, shape: Shape) -> tuple[jax.Array, jax.Array]:
     return apart[:, :, : shape.shot], query.reshape(len(apart), shape.way * shape.query, *rows.shape[1:])
 
 
-def labels(shape: Shape, count: int = 1, *, shots: bool = False) -> jax.Array:
-    """(count * way * query,) classes of the queries of `count` episodes, or (count * way * shot,) of the shots."""
-    return jnp.tile(jnp.repeat(jnp.arange(shape.way), shape.shot if shots else shape.query), count)
+def in_line(support: jax.Array, shape: Shape) -> jax.Array:
+    """(E, way, shot, ...) -> (E, S, ...) of all the shots there are, class after class."""
+    places = [i * shape.shot + shot for i, count in enumerate(shape.shots) for shot in range(count)]
+    rows = support.reshape(len(support), -1, *support.shape[3:])
+    return rows[:, jnp.array(places)] if shape.uneven else rows
+
+
+def means(support: jax.Array, shape: Shape) -> jax.Array:
+    """(E, way, shot, D) -> (E, way, D), of each class's own shots."""
+    if not shape.uneven:
+        return support.mean(axis=2)
+    counts = jnp.array(shape.uneven)
+    there = jnp.arange(shape.shot)[None] < counts[:, None]
+    total = jnp.where(there[None, :, :, None], support, 0).sum(axis=2)
+    return total / counts[None, :, None].astype(support.dtype)
+
+
+def labels(shape: Shape, count: int = 1) -> jax.Array:
+    """(count * way * query,) classes of the queries of `count` episodes."""
+    return jnp.tile(jnp.repeat(jnp.arange(shape.way), shape.query), count)
+
+
+def labels_of_shots(shape: Shape) -> jax.Array:
+    """(S,) classes of the shots of an episode, as `in_line` has them."""
+    return jnp.repeat(jnp.arange(shape.way), jnp.array(shape.shots), total_repeat_length=sum(shape.shots))
 
 
 def in_place(outputs: jax.Array, shape: Shape) -> jax.Array:

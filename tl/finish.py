@@ -148,7 +148,8 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
     """`report.html`, about the target's test images, else those of test, else val."""
     experiment = work.experiment
     task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
-    classes, predicts = task.classes, not vectors
+    classes, predicts = task.classes, not (vectors or experiment.method.online)
+    command = f"python scripts/predict.py --workdir {work.folder} "
     name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
     probabilities = labels = confusion = None
     examples: list[Any] = []
@@ -157,7 +158,8 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if "episode" in table:
             # A class is one of its episode, and an image by itself has no answer.
-            classes, predicts = tuple(f"class {i + 1}" for i in range(probabilities.shape[1])), False
+            classes = tuple(f"class {i + 1}" for i in range(probabilities.shape[1]))
+            command += "--shots FOLDER "
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
         if confusion is not None and not vectors:
@@ -176,7 +178,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict="" if not predicts else f"python scripts/predict.py --workdir {work.folder} FILES",
+        predict=f"{command}FILES" if predicts else "",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         points=both_domains(collected["reference"], collected["target"], task.name)

@@ -27,6 +27,8 @@ NOTHING = (None, None)
 class Net:
     """`own_stats("backbone/stage1/...")` says where batch norm uses and updates the batch's own statistics in training.
 
+    Where it `adapts`, batch norm uses them in evaluation as well, and updates nothing.
+
     With `init_key` set, a part that has no parameters yet creates them when it is first used.
     """
 
@@ -37,6 +39,7 @@ class Net:
     stats: dict[str, Tree]
     own_stats: Callable[[str], bool] = lambda path: True
     train: bool = False
+    adapts: bool = False  # `own_stats` is asked outside training, too
     update_stats: bool = True
     norm_groups: int = 0
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # task -> the part between bottleneck and head
@@ -180,7 +183,7 @@ class Net:
         return partial(self.call, part)
 
     def _owns(self, part: str, train: bool, path: str) -> bool:
-        return train and self.own_stats(f"{part}/{path}")
+        return (train or self.adapts) and self.own_stats(f"{part}/{path}")
 
     def _create(self, part: str, *args: Any, **kwargs: Any) -> None:
         # The name, not the order of creation, seeds a part: adding one leaves the others' start as it was.

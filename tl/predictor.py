@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, tasks, weights
+from tl import build, inputs, shots, tasks, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -21,6 +21,7 @@ from tl.evaluators.collect import collect
 from tl.methods.base import head_name
 from tl.net import Net
 from tl.preprocess import Preprocess
+from tl.shots import Shots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +33,27 @@ class Predictor:
     net: Net
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
+    shots: Shots | None = None  # of the classes, where the run is one of episodes
 
     def outputs(self, split: Split, batch_size: int = 32) -> np.ndarray:
         """(N, outputs) of the images of `split`, in order."""
+        if self.shots:
+            rows, asked = self.shots.around(split)
+            return self._outputs(rows, self.shots.shape.rows, self.shots.shape.rows)[asked]
+        return self._outputs(split, min(batch_size, max(1, len(split))), 1)
+
+    def _outputs(self, split: Split, batch_size: int, together: int) -> np.ndarray:
+        """Those of all rows, so many `together` as make an episode."""
         mesh = meshes.make_mesh()
-        batch_size = -(-min(batch_size, max(1, len(split))) // mesh.size) * mesh.size
+        pieces = -(-batch_size // mesh.size) if together == 1 else batch_size
         evaluation = transforms.compose(transforms.evaluation(self.preprocess))
-        batches = streams.eval_batches(split, evaluation, batch_size, mesh)
+        batches = streams.eval_batches(split, evaluation, pieces * mesh.size, mesh)
 
         @jax.jit
         def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> jax.Array:
             net = dataclasses.replace(self.net, params=params, stats=stats)
             say = lambda rows: self.predict(net, rows, memory)[self.task.name]  # noqa: E731
-            return meshes.in_pieces(say, {"image": image}, mesh)
+            return meshes.in_pieces(say, {"image": image}, mesh, together)
 
         variables = (self.net.params, self.net.stats, self.memory)
         table = collect(lambda batch: {"outputs": run(*variables, batch["image"])}, batches)
@@ -60,8 +69,11 @@ class Predictor:
         return self.task.probabilities(self.outputs(split))
 
 
-def load(workdir: pathlib.Path | str) -> Predictor:
-    """The predictor of a finished run; InputError where `workdir` holds none, or a set of runs."""
+def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = None) -> Predictor:
+    """The predictor of a finished run; `shot_folder` is one of class folders, which a run of episodes needs.
+
+    InputError where `workdir` holds no run, or a set of runs, and where it does not go with the shots.
+    """
     workdir = pathlib.Path(workdir)
     held = workdir / "config.json"
     if not held.is_file():
@@ -69,34 +81,57 @@ def load(workdir: pathlib.Path | str) -> Predictor:
     config = last_stage(configs.from_json(held.read_text()))
     if config.model == "vectors":
         raise InputError(f"'{workdir}' has learnt from vectors, and there are no images of these to predict.")
-    if config.get("episode", {"way": 0})["way"]:
-        raise InputError(
-            f"'{workdir}' tells new classes apart by a few images of each: it has no name for an image by itself."
-        )
     images.use(config.get("image_library", ""))  # an older run's config has no such key
+    given = read_shots(config, workdir, shot_folder)
     loaded = weights.load(f"run:{workdir}", config.model, config.model_args.to_dict())
     assert loaded is not None
     if loaded.classes is None or loaded.preprocess is None:
         raise InputError(
             f"'{workdir}/weights.safetensors' names neither classes nor preprocessing: write it again by a run."
         )
-    task = tasks.make("label", config.task, loaded.classes)
-    domains, target = len(config.data.split("+")), bool(config.get("target", ""))
-    method = build.told(
-        config, build.find_method(config.method), {task.name: task}, loaded, domains=domains, target=target
-    )
+    learnt = tasks.make("label", config.task, loaded.classes)
+    task = tasks.make("label", config.task, given.classes) if given else learnt
+    domains, target, shapes = len(config.data.split("+")), bool(config.get("target", "")), inputs.episodes_of(config)
+    if shapes and given:
+        shapes = dataclasses.replace(shapes, test=given.shape)
+    module = build.find_method(config.method)
+    method = build.told(config, module, {task.name: task}, loaded, domains=domains, target=target, episodes=shapes)
+    if method.online:
+        raise InputError(
+            f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
+            "that it began from, its config.weights or the stage before."
+        )
+    nested = nested_of(loaded.flat)
+    parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
+    modules = build.make_modules(config, {learnt.name: learnt}, method.heads) | parts
+    net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
+    assert not method.heads or head_name(net.tasks, task.name) in nested["params"]
+    return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()), given)
+
+
+def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str | None) -> Shots | None:
+    """The images of `folder`; InputError where the run needs some and none are given, or the other way round."""
+    episodes = bool(config.get("episode", {"way": 0})["way"])
+    if episodes and not folder:
+        raise InputError(
+            f"'{workdir}' tells new classes apart by a few images of each: give these, --shots FOLDER with a folder "
+            "for each class."
+        )
+    if folder and not episodes:
+        raise InputError(f"'{workdir}' knows its own classes, and --shots is for a run of episodes: leave it out.")
+    return shots.read(pathlib.Path(folder)) if folder else None
+
+
+def nested_of(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b/c": leaf} as dicts in dicts, with "params" and "stats" whatever there is."""
     nested: dict[str, Any] = {"params": {}, "stats": {}}
-    for path, leaf in loaded.flat.items():
+    for path, leaf in flat.items():
         *names, last = path.split("/")
         node = nested
         for name in names:
             node = node.setdefault(name, {})
         node[last] = leaf
-    parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, {task.name: task}) | parts
-    net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
-    assert head_name(net.tasks, task.name) in nested["params"]
-    return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()))
+    return nested
 
 
 def last_stage(config: Config) -> Config:

@@ -115,6 +115,25 @@ def make_step(
     return step
 
 
+def make_answer(
+    bind: Bind, method: Method, optimizer: Optimizer
+) -> Callable[[State, Mapping[str, jax.Array]], tuple[State, dict[str, jax.Array]]]:
+    """`answer(state, images) -> (state, outputs)`, pure: a method's outputs for a batch, and what it makes of it."""
+    online = method.online
+    assert online is not None
+
+    def answer(state: State, images: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+        def objective(params: dict[str, Any]) -> tuple[jax.Array, Any]:
+            value, *rest = online(bind(optimizer.freeze(params), state.stats, adapts=True), state.memory, images)
+            return value, rest
+
+        grads, (outputs, memory) = jax.grad(objective, has_aux=True)(state.params)
+        params, opt, _ = optimizer.update(grads, state.opt, state.params, state.step, None)
+        return dataclasses.replace(state, step=state.step + 1, params=params, opt=opt, memory=memory), outputs
+
+    return answer
+
+
 def _objective(
     bind: Bind,
     optimizer: Optimizer,

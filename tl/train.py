@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, frozen, hosts, optim, weights, workdir
+from tl import averages, begin, frozen, hosts, online, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -98,10 +98,18 @@ class Run:
         state, ready = self.state, self.experiment.method.ready
         return ready(self.bind(**state.variables), state.memory, self.experiment.passes) if ready else state.memory
 
-    def evaluate(self, names: Iterable[str]) -> tuple[dict[str, float], dict[str, Collected]]:
-        """What `figures` says of the sets in `names`, and what was collected of them."""
-        predict = partial(self.predict, dataclasses.replace(self.state, memory=self.memory()))
-        collected = {name: asked(collect(predict, self.feeds.evals[name])) for name in names}
+    def evaluate(
+        self, names: Iterable[str], *, untouched: bool = False
+    ) -> tuple[dict[str, float], dict[str, Collected]]:
+        """What `figures` says of the sets in `names`, and what was collected of them.
+
+        A method that learns from them answers as it does, unless the network is to be left `untouched`.
+        """
+        if self.experiment.method.online and not untouched:
+            collected = online.answers(self.experiment, self.state, self.optimizer, self.own_stats, names)
+        else:
+            predict = partial(self.predict, dataclasses.replace(self.state, memory=self.memory()))
+            collected = {name: asked(collect(predict, self.feeds.evals[name])) for name in names}
         return figures(collected, self.experiment.tasks), collected
 
 
@@ -211,7 +219,8 @@ def before(work: Run) -> dict[str, float]:
     """What the config asks to know of the untouched network."""
     experiment, values = work.experiment, {}
     if experiment.config.evaluate_before:
-        values, _ = work.evaluate([name for name in ("test", "target", "earlier") if name in work.feeds.evals])
+        names = [name for name in ("test", "target", "earlier") if name in work.feeds.evals]
+        values, _ = work.evaluate(names, untouched=True)
     if experiment.config.get("transferability", False):
         table = begin.pooled(experiment, work.bind, work.state.variables)
         flat = experiment.loaded.flat if experiment.loaded else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grain
@@ -94,10 +95,11 @@ def batches(
 class EvalBatches:
     """A finite, repeatable pass over a split in order; see eval_batches. `size` is the number of images.
 
-    `split` is what the rows are made of, None where they are no images.
+    `split` and `transform` are what the rows are made of, None where they are no images.
     """
 
     split: Split | None = None
+    transform: Transform | None = None
 
     def __init__(self, rows: grain.MapDataset, size: int, put: Callable[[Batch], Any], threads: int, keep: bool):
         self.size = size
@@ -158,8 +160,23 @@ def eval_batches(
         process_count=process_count,
         put=put,
     )
-    found.split = split
+    found.split, found.transform = split, transform
     return found
+
+
+def arriving(split: Split, transform: Transform, batch_size: int, seed: int, mesh: Mesh) -> Iterator[Batch]:
+    """Every image of `split` once, in an order drawn by `seed`, as {field: global array}.
+
+    Nothing fills up the last batch, which counts in what is learnt from it: it is shorter, and whole on each device.
+    """
+    stream = partial(train_stream, split, transform, batch_size=batch_size, seed=seed, name="arriving")
+    full, rest = divmod(len(split), batch_size)
+    if full:
+        own = {"rows": stream().slice(slice(0, full))}
+        yield from (batch["rows"] for batch in batches(own, mesh, threads=threads_for(split)))
+    if rest:
+        last: Any = stream(process_index=0, process_count=1)[full]
+        yield meshes.put({field: values[:rest] for field, values in last.items()}, meshes.replicated(mesh))
 
 
 def passes(

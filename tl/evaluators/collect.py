@@ -40,7 +40,8 @@ def collect(
 ) -> Collected:
     """`predict(batch) -> {field: rows}`. Returns these fields and each small one of the batch.
 
-    Rows with mask False are padding and are dropped; on several hosts every host gets all rows.
+    Rows with mask False are padding and are dropped, and where there is no mask none are; on several hosts every host
+    gets all rows.
     """
     rows: list[Collected] = []
     pending = None
@@ -58,7 +59,7 @@ def collect(
         return {}
     rows.append(mesh.gather(pending))
     table = {field: np.concatenate([row[field] for row in rows]) for field in rows[0]}
-    real = table.pop("mask").astype(bool)
+    real = table.pop("mask", np.ones(len(table["index"]))).astype(bool)
     order = np.argsort(table["index"][real], kind="stable")
     return {field: values[real][order] for field, values in table.items()}
 

@@ -68,6 +68,9 @@ class Method:
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
     )
+    # (net, memory, the images of a batch) -> (loss, outputs, memory): evaluation learns from what it is asked, in the
+    # order it comes; the loss then moves what config.groups let, and such a method takes no step before
+    online: Callable[[Any, Any, Mapping[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array], Any]] | None = None
 
 
 FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes")  # which `make` may ask for by name
@@ -198,8 +201,8 @@ def same_way(method: str, episodes: Episodes) -> None:
     """InputError where the head of training does not fit the episodes of evaluation."""
     if episodes.train and episodes.train.way != episodes.test.way:
         raise InputError(
-            f"the method '{method}' adapts one head to every episode, but config.episode.train_way="
-            f"{episodes.train.way} is not way={episodes.test.way}: leave train_way at 0."
+            f"the method '{method}' adapts one head to every episode, and one of {episodes.train.way} classes cannot "
+            f"tell {episodes.test.way} apart: leave config.episode.train_way at 0, or give so many classes."
         )
 
 

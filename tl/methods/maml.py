@@ -44,7 +44,7 @@ def make(
     def outputs(net: Any, inputs: Mapping[str, jax.Array], shape: Shape) -> jax.Array:
         support, query = maths.parted(inputs["image"], shape)
         params = inner.start(net, parts[only], {"image": query[0]}, "maml")
-        labels, count = maths.labels(shape, shots=True), steps if net.train else test_steps
+        labels, count = maths.labels_of_shots(shape), steps if net.train else test_steps
 
         def one(shots: jax.Array, queries: jax.Array) -> jax.Array:
             def cost(params: Any) -> jax.Array:
@@ -53,6 +53,6 @@ def make(
             moved = inner.descended(cost, params, rate, count, first_order=first_order)
             return net.elsewhere(moved, {}).outputs({"image": queries})[task.name]
 
-        return jax.vmap(one)(support.reshape(len(support), -1, *support.shape[3:]), query)
+        return jax.vmap(one)(maths.in_line(support, shape), query)
 
     return by_episodes("maml", tasks, episodes, outputs, heads=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tl import contrast
 from tl import episodes as maths
@@ -21,9 +22,10 @@ def make(tasks: Mapping[str, Task], *, scale: float = 10.0, episodes: Episodes) 
 
     def outputs(net: Any, inputs: Mapping[str, jax.Array], shape: Shape) -> jax.Array:
         support, query = maths.parted(contrast.unit(net.features(inputs)), shape)
-        cosine = jnp.einsum("eqd,ewsd->eqws", query, support)
+        cosine = jnp.einsum("eqd,esd->eqs", query, maths.in_line(support, shape))
+        attention = jax.nn.log_softmax(scale * cosine, axis=-1)
         # The log of the attention that falls on each class.
-        attention = jax.nn.log_softmax(scale * cosine.reshape(*cosine.shape[:2], -1), axis=-1).reshape(cosine.shape)
-        return jax.nn.logsumexp(attention, axis=-1)
+        own = jnp.split(attention, np.cumsum(shape.shots)[:-1], axis=-1)
+        return jnp.stack([jax.nn.logsumexp(one, axis=-1) for one in own], axis=-1)
 
     return by_episodes("matching", tasks, episodes, outputs)

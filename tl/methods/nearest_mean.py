@@ -34,10 +34,10 @@ def make(tasks: Mapping[str, Task], *, finetune: int = 0, rate: float = 1.0, epi
 
     def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
         support, query = maths.parted(contrast.unit(net.features(inputs)), shape)
-        means = contrast.unit(support.mean(axis=2))
+        means = contrast.unit(maths.means(support, shape))
         # -|q - m|^2 = 2 q m - |m|^2 - |q|^2, linear in q but for what all classes have in common.
         linear = {"kernel": 2 * means, "bias": -jnp.square(means).sum(axis=-1)}
-        linear = jax.vmap(learnt)(linear, support.reshape(len(support), -1, support.shape[-1]))
+        linear = jax.vmap(learnt)(linear, maths.in_line(support, shape))
         outputs = jnp.einsum("eqd,ewd->eqw", query, linear["kernel"]) + linear["bias"][:, None]
         return {task.name: maths.in_place(outputs, shape)}
 
@@ -46,7 +46,7 @@ def make(tasks: Mapping[str, Task], *, finetune: int = 0, rate: float = 1.0, epi
 
         def cost(linear: dict[str, jax.Array]) -> jax.Array:
             outputs = shots @ linear["kernel"].T + linear["bias"][None]
-            return losses.cross_entropy(outputs, maths.labels(shape, shots=True)).mean()
+            return losses.cross_entropy(outputs, maths.labels_of_shots(shape)).mean()
 
         def step(_: Any, linear: dict[str, jax.Array]) -> dict[str, jax.Array]:
             return jax.tree.map(lambda leaf, slope: leaf - rate * slope, linear, jax.grad(cost)(linear))

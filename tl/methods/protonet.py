@@ -18,6 +18,6 @@ def make(tasks: Mapping[str, Task], *, episodes: Episodes) -> Method:
 
     def outputs(net: Any, inputs: Mapping[str, jax.Array], shape: Shape) -> jax.Array:
         support, query = maths.parted(net.features(inputs), shape)
-        return -maths.squared_distance(query, support.mean(axis=2))
+        return -maths.squared_distance(query, maths.means(support, shape))
 
     return by_episodes("protonet", tasks, episodes, outputs)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tl import episodes as maths
 from tl.episodes import Episodes, Shape
-from tl.errors import unknown
+from tl.errors import InputError, unknown
 from tl.methods.base import Method, Part, by_episodes
 from tl.models.heads import Relation
 from tl.tasks import Task
@@ -32,6 +32,12 @@ def make(
         pairs = jnp.concatenate(both, axis=-1)
         return net.call("relation", pairs.reshape(-1, *pairs.shape[3:])).reshape(pairs.shape[:3])
 
+    learnt = episodes.train and (episodes.train.shot,) * episodes.test.way
+    if learnt and episodes.test.shots != learnt:
+        raise InputError(
+            f"the method 'relation' adds up the shots of a class, of which it has learnt {learnt[0]}: give so many of "
+            f"each class, not {', '.join(str(shot) for shot in episodes.test.shots)}."
+        )
     parts = {"relation": Part(lambda: Relation(width, hidden))}
     return by_episodes("relation", tasks, episodes, outputs, parts=parts, compare=squared)
 

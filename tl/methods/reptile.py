@@ -39,13 +39,13 @@ def make(
 
     def outputs(net: Any, inputs: Mapping[str, jax.Array], shape: Shape) -> jax.Array:
         support, query = maths.parted(inputs["image"], shape)
-        labels = maths.labels(shape, shots=True)
+        labels = maths.labels_of_shots(shape)
 
         def one(shots: jax.Array, queries: jax.Array) -> jax.Array:
             moved = adapted(net, shots, labels, test_steps)
             return net.elsewhere(moved, {}).outputs({"image": queries})[task.name]
 
-        return jax.vmap(one)(support.reshape(len(support), -1, *support.shape[3:]), query)
+        return jax.vmap(one)(maths.in_line(support, shape), query)
 
     method = by_episodes("reptile", tasks, episodes, outputs, heads=True)
     shape = episodes.train
