@@ -64,6 +64,9 @@ SECOND_GROUP = {**PLAIN, **LENET, "increments": 2, "increment": 2, "exemplars": 
 # Four labels of each class, and all images without.
 FEW = {**LENET, **VIEWS, "unlabelled": True, "select": "", "schedule__name": "constant"}
 
+# No labels but those that evaluation goes through; the stage that follows is fine-tuning, and has its row.
+NO_LABELS = {**FEW, "stages": (), "optim__name": "adamw"}
+
 # Four episodes a step, of two classes with a shot and a query.
 EPISODES = {
     "schedule__name": "constant",
@@ -160,6 +163,12 @@ METHODS = {
     "vat": {**FEW, "falls": "loss_labelled"},
     "mixmatch": {**FEW, "falls": "loss_labelled"},
     "flexmatch": {**FEW, "method_args": {"threshold": 0.2, "weight": 0.1}, "falls": "loss_labelled"},
+    "autoencoder": {**NO_LABELS, "method_args": {"width": 2}},
+    "denoising": {**NO_LABELS, "method_args": {"width": 2, "noise": 0.5}},
+    "vae": {**NO_LABELS, "method_args": {"width": 2, "latent": 3}},
+    "rotnet": NO_LABELS,
+    "simclr": {**NO_LABELS, "method_args": {"width": 4, "hidden": 6}},
+    "barlow": {**NO_LABELS, "method_args": {"width": 6}},
     "protonet": EPISODES,
     "matching": EPISODES,
     "relation": {**EPISODES, "optim__eps": 1e-3, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},

@@ -91,9 +91,9 @@ def load(workdir: pathlib.Path | str) -> Predictor:
             node = node.setdefault(name, {})
         node[last] = leaf
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, task) | parts
+    modules = build.make_modules(config, task, method.heads) | parts
     net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
-    assert head_name(net.tasks, task.name) in nested["params"]
+    assert not method.heads or head_name(net.tasks, task.name) in nested["params"]
     return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()))
 
 
