@@ -46,10 +46,9 @@ def pretrained(arg, method, **method_args):
     names = ("method", "batch_size", "steps", "eval_every", "ema", "train_transforms")
     later = {name: c[name] for name in names}
     later |= {"method_args": {}, "optim": c.optim.to_dict(), "schedule": c.schedule.to_dict()}
-    if arg.get("then", "finetune") == "probe":
+    if arg.get("then") == "probe":
         later |= {"groups": (("head.*", {}), (".*", None)), "ema": 0.0, "train_transforms": ()}
         later |= {"optim": {"name": "adam"}, "schedule": {"lr": 3e-3}}
-    c.then = "finetune"
     c.stages = ({}, later)
     c.method, c.method_args = method, method_args
     c.steps, c.eval_every, c.batch_size, c.ema = 1000, 250, 120, 0.0

@@ -261,10 +261,10 @@ def test_two_stages_and_what_they_leave(tmp_path):
 
 
 def test_a_probe_may_follow():
-    finetuned, probed = (toy.toy_config(f"configs/vae.py:then={then}") for then in ("finetune", "probe"))
+    finetuned, probed = (toy.toy_config(f"configs/vae.py{then}") for then in ("", ":then=probe"))
     assert "groups" not in finetuned.stages[1]
     assert probed.stages[1]["groups"] == (("head.*", {}), (".*", None))
-    with pytest.raises(InputError, match=r"unknown config.then 'prob'"):
+    with pytest.raises(InputError, match=r"config.then='prob' must be probe"):
         build.experiment(toy.toy_config("configs/vae.py:then=prob"))
 
 

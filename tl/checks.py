@@ -18,7 +18,6 @@ from tl.methods.base import FACTS
 
 # How an argument of a method is annotated -> what may be given for it.
 GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
-THEN = ("", "finetune", "probe")
 
 
 def arguments(module: Any, arguments: Mapping[str, Any]) -> None:
@@ -52,8 +51,8 @@ def numbers(config: Config) -> None:
     for key, bound in least.items():
         if config[key] < bound:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
-    if config.get("then", "") not in THEN:
-        raise unknown("config.then", config.then, THEN[1:])
+    if config.get("then", "") not in ("", "probe"):
+        raise InputError(f"config.then='{config.then}' must be probe, or nothing for fine-tuning.")
     averages.check(config)
 
 

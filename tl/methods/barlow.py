@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tl import contrast
 from tl.methods.base import Batch, Method, Part, within
-from tl.models.heads import Discriminator
+from tl.models.heads import Projector
 from tl.tasks import Task
 from tl.unlabelled import PROJECTOR, VIEWS, method, projections
 
@@ -28,6 +28,5 @@ def make(tasks: Mapping[str, Task], *, weight: float = 5e-3, width: int = 8192) 
         redundant = square.sum() - differ
         return differ + weight * redundant, {"differ": differ, "redundant": redundant}
 
-    # Linear, batch norm and ReLU twice, then linear: the layers of a discriminator.
-    parts = {PROJECTOR: Part(lambda: Discriminator(width, (width, width)))}
+    parts = {PROJECTOR: Part(lambda: Projector(width, (width, width), norm=True))}
     return method("barlow", tasks, loss, parts, streams=VIEWS)

@@ -10,7 +10,7 @@ import jax
 
 from tl import contrast
 from tl.methods.base import Batch, Method, Part, within
-from tl.models.heads import Discriminator
+from tl.models.heads import Projector
 from tl.tasks import Task
 from tl.unlabelled import PROJECTOR, VIEWS, method, projections
 
@@ -25,6 +25,5 @@ def make(tasks: Mapping[str, Task], *, temperature: float = 0.1, width: int = 12
         first, second = projections(net, batch)
         return contrast.nt_xent(first, second, temperature).mean(), {}
 
-    # The layers of a discriminator without its norm: W2 relu(W1 h), their section 2.1.
-    parts = {PROJECTOR: Part(lambda: Discriminator(width, (hidden,), norm=False))}
+    parts = {PROJECTOR: Part(lambda: Projector(width, (hidden,), norm=False))}
     return method("simclr", tasks, loss, parts, streams=VIEWS)

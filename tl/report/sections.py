@@ -181,7 +181,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def pictures(rows: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """The rows as one picture, and what they are from the top."""
+    """{what a row is: uint8 (N, H, W, 3)} -> the rows as one picture, and what they are from the top."""
     if not rows:
         return None
     columns = min(map(len, rows.values()))
