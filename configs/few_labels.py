@@ -40,7 +40,7 @@ def get_config(arg):
 def pretrained(arg, method, **method_args):
     """First `method` learns from all images without labels; then, as above or as a probe (`then`), from the few.
 
-    What is set from outside is that of the first stage, and of the second what this does not set.
+    A flag is about the first stage, and about the second too unless `later` says otherwise.
     """
     c = get_config(arg)
     names = ("method", "batch_size", "steps", "eval_every", "ema", "train_transforms")

@@ -61,4 +61,6 @@ def projections(net: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def decoded(net: Any, features: jax.Array, inputs: Mapping[str, jax.Array]) -> jax.Array:
     """What the decoder makes of (N, D) features: normalised images of the size of those in `inputs`."""
+    if inputs["image"].ndim != 4:
+        raise InputError("an autoencoder draws images, and config.data holds vectors: choose images or another method.")
     return net.decoder(features, size=inputs["image"].shape[1:3])

@@ -103,7 +103,7 @@ def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
 
 
 def class_means(net: Any, batches: Iterable[Mapping[str, jax.Array]], task: Task) -> jax.Array:
-    """(C, D) mean features of each class, before and after the mean of length 1; 0 for a class without images."""
+    """(C, D) means of each class's features, both made of length 1; 0 for a class without images."""
 
     @jax.jit
     def sums(params: Any, stats: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:

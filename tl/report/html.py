@@ -61,9 +61,7 @@ def write_run(
         summary=dict(summary),
         headlines=sections.headlines(summary),
         results=results,
-        streams=sorted(
-            {stream for values in results.values() for stream in values}, key=lambda name: ("test" not in name, name)
-        ),
+        streams=sections.streams(results),
         figures=sections.run_curves(rows),
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),

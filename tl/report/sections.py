@@ -68,6 +68,12 @@ def results(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return table
 
 
+def streams(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The streams of `results`, those of test first."""
+    names = {name for values in results.values() for name in values}
+    return sorted(names, key=lambda name: ("test" not in name, name))
+
+
 def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     """[(rule, step, accuracy on the target)] of the ways to choose that `selection.compared` put into a summary."""
     rules = [key.split("/")[1] for key in summary if key.startswith("selected/") and key.endswith("/target")]
