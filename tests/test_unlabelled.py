@@ -142,7 +142,7 @@ def test_pictures_stand_in_order():
         (vae.make(TASKS, latent=2), ["drawn again", "drawn of nothing"]),
     ):
         assert method.pictures is not None
-        drawn = jax.jit(lambda inputs, method=method: method.pictures(Plain(), inputs, ()))(inputs)
+        drawn = jax.jit(lambda inputs, draw=method.pictures: draw(Plain(), inputs, ()))(inputs)
         assert list(drawn) == rows
     wanted = 0.5 * inputs["image"].reshape(3, -1)[:, 0]
     np.testing.assert_allclose(drawn["drawn again"][:, 1, 1, 2], wanted, rtol=1e-6)
