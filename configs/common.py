@@ -167,6 +167,7 @@ def get_config() -> ConfigDict:
     c.seeds = ()  # one run per seed, reported as mean and spread
     c.variants = {}  # {name: {key: value, ...}}: one run each, side by side
     c.stages = ()  # ({key: value, ...}, ...): one run after the other, each from the last one's weights
+    c.then = ""  # what follows training without labels (configs/simclr.py, ...): "": fine-tuning | probe
     c.smoke = False  # seconds instead of hours: to see that everything runs
     return c
 

@@ -35,3 +35,23 @@ def get_config(arg):
     c.optim.weight_decay = 5e-4
     c.schedule.lr = 0.03
     return c
+
+
+def pretrained(arg, method, **method_args):
+    """First `method` learns from all images without labels; then, as above or as a probe (`then`), from the few.
+
+    A flag is about the first stage, and about the second too unless `later` says otherwise.
+    """
+    c = get_config(arg)
+    names = ("method", "batch_size", "steps", "eval_every", "ema", "train_transforms")
+    later = {name: c[name] for name in names}
+    later |= {"method_args": {}, "optim": c.optim.to_dict(), "schedule": c.schedule.to_dict()}
+    if arg.get("then") == "probe":
+        later |= {"groups": (("head.*", {}), (".*", None)), "ema": 0.0, "train_transforms": ()}
+        later |= {"optim": {"name": "adam"}, "schedule": {"lr": 3e-3}}
+    c.stages = ({}, later)
+    c.method, c.method_args = method, method_args
+    c.steps, c.eval_every, c.batch_size, c.ema = 1000, 250, 120, 0.0
+    c.optim.update({"name": "adam", "nesterov": False, "weight_decay": 0.0})
+    c.schedule.lr = 1e-3
+    return c

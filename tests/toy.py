@@ -71,6 +71,10 @@ SEVERAL = {
     "tasks": (("digit", {}), ("slant", {"of": "slant"})),
     "select": "",
 }
+# No labels but those that evaluation goes through; the stage that follows is fine-tuning, and has its row.
+NO_LABELS = {**FEW, "stages": (), "optim__name": "adamw"}
+# LeNet's dropout leaves nothing of some images, and near nothing directions depend on rounding.
+TWO_VIEWS = {**NO_LABELS, **PLAIN, "model": "resnet20_cifar", "optim__eps": 1e-3}
 
 # Four episodes a step, of two classes with a shot and a query.
 EPISODES = {
@@ -168,6 +172,12 @@ METHODS = {
     "vat": {**FEW, "falls": "loss_labelled"},
     "mixmatch": {**FEW, "falls": "loss_labelled"},
     "flexmatch": {**FEW, "method_args": {"threshold": 0.2, "weight": 0.1}, "falls": "loss_labelled"},
+    "autoencoder": {**NO_LABELS, "method_args": {"width": 2}},
+    "denoising": {**NO_LABELS, "method_args": {"width": 2, "noise": 0.5}},
+    "vae": {**NO_LABELS, "method_args": {"width": 2, "latent": 3}},
+    "rotnet": NO_LABELS,
+    "simclr": {**TWO_VIEWS, "method_args": {"width": 4, "hidden": 6, "temperature": 0.5}},
+    "barlow": {**TWO_VIEWS, "method_args": {"width": 6}},
     "protonet": EPISODES,
     "matching": EPISODES,
     "relation": {**EPISODES, "optim__eps": 1e-3, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},

@@ -61,7 +61,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
 def pooled(experiment: Experiment, bind: Callable[..., Net], variables: Mapping[str, Any]) -> Collected:
     """Of the training images, as evaluation sees them: `pooled`, the (N, D) features of the backbone, and labels."""
     compute = jax.jit(lambda params, stats, rows: {"pooled": bind(params, stats).maps(rows)["pooled"]})
-    batches = experiment.passes[experiment.method.streams[0]]
+    batches = experiment.passes["train"]
     return collect(lambda rows: compute(variables["params"], variables["stats"], rows), batches)
 
 

@@ -105,7 +105,7 @@ def experiment(
     checks.select(config, wanted, dataset)
     method = make_method(config, method_module, wanted, dataset, loaded)
     modules = make_modules(config, wanted, method.heads) | {name: part.make() for name, part in method.parts.items()}
-    read = inputs.make(config, method.streams, dataset, preprocess, mesh)
+    read = inputs.make(config, method, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
     checks.online(config, method, steps)

@@ -51,6 +51,8 @@ def numbers(config: Config) -> None:
     for key, bound in least.items():
         if config[key] < bound:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
+    if config.get("then", "") not in ("", "probe"):
+        raise InputError(f"config.then='{config.then}' must be probe, or nothing for fine-tuning.")
     averages.check(config)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+from collections import OrderedDict
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ def complete(
         names = experiment.method.kept
         memory = work.memory() if names else {}
         kept = meshes.gather({f"memory/{name}": memory[name] for name in names})
+        shown = pictures(work) if report else {}
         summary = {
             **values,
             **timing,
@@ -68,7 +70,7 @@ def complete(
             weights.write(folder / "weights.safetensors", optim.paths(variables) | kept, dict(experiment.meta))
             write_predictions(folder, collected)
             if report:
-                write_report(work, summary, collected)
+                write_report(work, summary, collected, shown)
             # Last: the summary is the sign that the run is finished.
             write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
             averages.clear(folder)
@@ -144,13 +146,37 @@ def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Contain
     return found | ({"params/pruned": zeros} if optimizer.pinned else {})
 
 
-def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping[str, Collected]) -> pathlib.Path:
-    """`report.html`, about the target's test images, else those of test, else val."""
+def reported(sets: Mapping[str, Any]) -> str | None:
+    """The evaluation set that a report is about: the target's test images, else those of test, else val."""
+    return next((name for name in ("target", "test", "val") if sets.get(name)), None)
+
+
+def pictures(work: train.Run, most: int = 12) -> dict[str, np.ndarray]:
+    """{what it is: (N, H, W, 3) uint8}: images, and what the method makes of them; {} where it makes none."""
+    experiment = work.experiment
+    make, name = experiment.method.pictures, reported(experiment.evals)
+    if make is None or name is None:
+        return {}
+    batch = next(iter(experiment.evals[name]))
+    draw = jax.jit(lambda variables, memory, rows: make(work.bind(**variables), rows, memory))
+    drawn = OrderedDict(images=batch["image"], **draw(work.state.variables, work.memory(), batch))
+    count = min(most, experiment.evals[name].size)
+    found = meshes.gather(drawn)
+    return {what: np.clip(np.rint(rows[:count]), 0, 255).astype(np.uint8) for what, rows in found.items()}
+
+
+def write_report(
+    work: train.Run,
+    summary: Mapping[str, Any],
+    collected: Mapping[str, Collected],
+    shown: Mapping[str, np.ndarray],
+) -> pathlib.Path:
+    """`report.html`; `shown` are rows of pictures."""
     experiment = work.experiment
     task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
     classes, predicts = task.classes, not (vectors or experiment.method.online)
     command = f"python scripts/predict.py --workdir {work.folder} "
-    name = next((n for n in ("target", "test", "val") if collected.get(n)), None)
+    name = reported(collected)
     probabilities = labels = confusion = None
     examples: list[Any] = []
     if name is not None:
@@ -175,6 +201,7 @@ def write_report(work: train.Run, summary: Mapping[str, Any], collected: Mapping
         labels=labels,
         examples=examples,
         batch_image=None if vectors else first_batch(experiment),
+        pictures=shown,
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),

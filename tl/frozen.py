@@ -98,7 +98,7 @@ def worth_it(experiment: Experiment) -> bool:
     if config.recompute_frozen or (random_views(experiment) and not config.cached_views):
         return False
     shown = experiment.steps * config.batch_size * len(experiment.streams)
-    return shown > max(1, config.cached_views) * sum(batches.size for batches in experiment.passes.values())
+    return shown > max(1, config.cached_views) * sum(experiment.passes[name].size for name in experiment.streams)
 
 
 def random_views(experiment: Experiment) -> bool:

@@ -17,6 +17,7 @@ from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
 from tl.errors import InputError
+from tl.methods.base import Method
 from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
@@ -36,16 +37,15 @@ class Inputs:
     together: int  # rows of an evaluation set that are one episode
 
 
-def make(
-    config: Config, names: Sequence[str], dataset: Dataset, preprocess: Preprocess, mesh: jax.sharding.Mesh
-) -> Inputs:
-    """Streams for `names`, those of the method."""
-    splits = {name: stream_split(name, dataset, config) for name in names}
+def make(config: Config, method: Method, dataset: Dataset, preprocess: Preprocess, mesh: jax.sharding.Mesh) -> Inputs:
+    """What the method's batches hold, and what else it and evaluation go through."""
+    splits = {name: stream_split(name, dataset, config) for name in method.streams}
+    passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
     check_kind(config, dataset)
-    steps = {name: training_transforms(config, preprocess, name) for name in names}
+    steps = {name: training_transforms(config, preprocess, name) for name in splits}
     usual = transforms.evaluation(preprocess)
     if dataset.splits["train"].width:
-        steps, usual = {name: [] for name in names}, []
+        steps, usual = {name: [] for name in splits}, []
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
     plain = transforms.compose(usual)
     batch = config.eval_batch_size or config.batch_size
@@ -57,7 +57,7 @@ def make(
             )
             for name, split in splits.items()
         },
-        {name: streams.eval_batches(split, plain, batch, mesh) for name, split in splits.items()},
+        {name: streams.eval_batches(split, plain, batch, mesh) for name, split in passes.items()},
         {
             name: streams.eval_batches(repeated(split, config), chosen[name], batch, mesh)
             for name, split in splits.items()
@@ -153,9 +153,10 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
             f"the method '{config.method}' reads the stream '{name}', and there is none: set config.target to data of "
             "the domain to adapt to, or config.unlabelled=True to learn from few labels."
         )
-    if name.endswith(STRONG) and not config.strong_transforms:
+    if name.endswith(STRONG) and all(step in transforms.FIXED for step, _ in config.strong_transforms):
         raise InputError(
-            f"the method '{config.method}' compares two views of an image: set config.strong_transforms for the second."
+            f"the method '{config.method}' compares two views of an image: set config.strong_transforms, which "
+            f"draw the second, to any beside {' and '.join(transforms.FIXED)}."
         )
     return dataset.splits[kind]
 

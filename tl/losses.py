@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -65,3 +67,14 @@ def risen(progress: jax.Array, share: float) -> jax.Array:
     """exp(-5 (1 - t)^2) with t from 0 to 1 over the `share` of a run, then 1 (Laine and Aila 2017, section 2.1)."""
     ahead = 1 - jnp.minimum(progress / max(share, 1e-6), 1.0)
     return jnp.exp(-5 * jnp.square(ahead))
+
+
+def normal_surprise(values: jax.Array, means: jax.Array, deviation: float) -> jax.Array:
+    """(N, K) values and means -> (N,) -log of the density of normal distributions of one `deviation`, in nats."""
+    apart = jnp.square((values - means) / deviation).sum(axis=1)
+    return apart / 2 + values.shape[1] * (math.log(2 * math.pi) / 2 + math.log(deviation))
+
+
+def divergence_from_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """(N, K) of K normal distributions -> (N,) divergence from the standard one (Kingma and Welling 2014, app. B)."""
+    return (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1).sum(axis=1) / 2

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tl.methods.base import head_name
 from tl.models.layers import Mode
-from tl.preprocess import Preprocess, normalise
+from tl.preprocess import Preprocess, normalise, unnormalise
 
 Tree = Any
 NOTHING = (None, None)
@@ -72,6 +72,14 @@ class Net:
             size = (image.shape[0], wanted.size, wanted.size, image.shape[3])
             image = jax.image.resize(image.astype(jnp.float32), size, "linear")
         return self.call(part, normalise(image, wanted, self.modules[part].dtype), **flags)
+
+    def pixels(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """(N, H, W, 3) images of a stream's batch as the backbone takes them in, normalised, in float32 at least."""
+        return normalise(inputs["image"], self.preprocess["backbone"], jnp.promote_types(self.dtype, jnp.float32))
+
+    def pictured(self, pixels: jax.Array) -> jax.Array:
+        """The images in 0..255, and beyond, that `pixels` makes these of."""
+        return unnormalise(pixels, self.preprocess["backbone"])
 
     def features(self, inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
         """(N, D) features that the heads read: pooled ones, or what the bottleneck makes of them."""

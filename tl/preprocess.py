@@ -39,3 +39,10 @@ def normalise(image: jax.Array, preprocess: Preprocess, dtype: jnp.dtype | str =
     mean = jnp.asarray(preprocess.mean, wide).reshape(1, 1, 1, 3)
     std = jnp.asarray(preprocess.std, wide).reshape(1, 1, 1, 3)
     return ((image.astype(wide) / 255 - mean) / std).astype(dtype)
+
+
+def unnormalise(pixels: jax.Array, preprocess: Preprocess) -> jax.Array:
+    """The image (N, H, W, 3), a float in 0..255, of which `normalise` makes `pixels`."""
+    mean = jnp.asarray(preprocess.mean, pixels.dtype).reshape(1, 1, 1, 3)
+    std = jnp.asarray(preprocess.std, pixels.dtype).reshape(1, 1, 1, 3)
+    return (pixels * std + mean) * 255

@@ -22,6 +22,7 @@ from tl.preprocess import Preprocess
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Steps = Sequence[tuple[str, dict[str, Any]]]
 
+FIXED = ("resize", "centre_crop")  # those that draw nothing
 BILINEAR = Image.Resampling.BILINEAR
 
 

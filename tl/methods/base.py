@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tl import contrast, losses
 from tl import episodes as maths
-from tl import losses
 from tl.episodes import Episodes, Shape
 from tl.errors import InputError
 from tl.tasks import Task
 
 Batch = Mapping[str, Mapping[str, jax.Array]]  # {stream: {field: array}}
+# pictures(net, inputs, memory) -> {what it is: (N, H, W, 3) in 0..255}, row below row: what a method makes of images
+Pictures = Callable[[Any, Mapping[str, jax.Array], Any], OrderedDict[str, jax.Array]]
 # loss(net, batch, memory, key, progress) -> (scalar, aux): scalars in aux are logged, aux["carry"] reaches `after`
 Loss = Callable[[Any, Batch, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, Any]]]
 
@@ -64,6 +67,7 @@ class Method:
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
     ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
     kept: tuple[str, ...] = ()  # what of that memory a finished run predicts with
+    passes: tuple[str, ...] = ()  # streams that `ready` goes through beside those above, and no batch holds
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)
@@ -71,6 +75,7 @@ class Method:
     # (net, memory, the images of a batch) -> (loss, outputs, memory): evaluation learns from what it is asked, in the
     # order it comes; the loss then moves what config.groups let, and such a method takes no step before
     online: Callable[[Any, Any, Mapping[str, jax.Array]], tuple[jax.Array, dict[str, jax.Array], Any]] | None = None
+    pictures: Pictures | None = None  # for the report
 
 
 FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes")  # which `make` may ask for by name
@@ -109,6 +114,18 @@ def start_of(net: Any, *parts: str) -> dict[str, dict[str, Any]]:
         "params": {part: net.params[part] for part in parts},
         "stats": {part: net.stats[part] for part in parts if part in net.stats},
     }
+
+
+def class_means(net: Any, batches: Iterable[Mapping[str, jax.Array]], task: Task) -> jax.Array:
+    """(C, D) means of each class's features, both made of length 1; 0 for a class without images."""
+
+    @jax.jit
+    def sums(params: Any, stats: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        features = contrast.unit(net.elsewhere(params, stats).features(inputs))
+        belongs = jax.nn.one_hot(inputs[task.name], task.outputs, dtype=features.dtype)
+        return (belongs * inputs["mask"][:, None].astype(features.dtype)).T @ features
+
+    return contrast.unit(sum((sums(net.params, net.stats, inputs) for inputs in batches), jnp.zeros(())))
 
 
 def new_layers(net: Any) -> dict[str, Any]:

@@ -12,10 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import contrast, losses
-from tl.methods.base import Batch, Method, head_name, join, start_of, the_classification
+from tl.methods.base import Batch, Method, class_means, head_name, join, start_of, the_classification
 from tl.tasks import Task
-
-FARTHEST = 8.0  # above the squared distance of any two vectors of length 1: for classes without a mean
 
 
 def make(tasks: Mapping[str, Task], *, earlier: int) -> Method:
@@ -39,20 +37,10 @@ def make(tasks: Mapping[str, Task], *, earlier: int) -> Method:
 
     def ready(net: Any, memory: Any, data: Any) -> dict[str, Any]:
         """The class means of the kept images, by the network as it is now."""
-
-        @jax.jit
-        def sums(params: Any, stats: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:
-            features = contrast.unit(net.elsewhere(params, stats).features(inputs))
-            belongs = jax.nn.one_hot(inputs[task.name], task.outputs, dtype=features.dtype)
-            return (belongs * inputs["mask"][:, None].astype(features.dtype)).T @ features
-
-        total = sum((sums(net.params, net.stats, inputs) for inputs in data["exemplars"]), jnp.zeros(()))
-        return {**memory, "means": contrast.unit(total).astype(memory["means"].dtype)}
+        return {**memory, "means": class_means(net, data["exemplars"], task).astype(memory["means"].dtype)}
 
     def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
-        means = memory["means"]
-        apart = jnp.square(contrast.unit(net.features(inputs))[:, None] - means[None]).sum(axis=-1)
-        return {task.name: -jnp.where((means != 0).any(axis=1)[None], apart, FARTHEST)}
+        return {task.name: contrast.to_means(net.features(inputs), memory["means"])}
 
     streams = ("train", "earlier", "exemplars") if earlier else ("train", "exemplars")
     return Method(streams=streams, steps=[(loss, None)], memory=memory, ready=ready, kept=("means",), predict=predict)

@@ -161,3 +161,22 @@ class Discriminator(nn.Module):
             x = Dense(width, bias=not self.norm, name=f"fc{i}")(x)
             x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
         return Dense(self.domains, name="out")(x)
+
+
+class Projector(nn.Module):
+    """(N, D) features -> (N, width), in which views of images are compared: dense layers fc1, ... with ReLU, and `out`.
+
+    With `norm` there is batch norm before each ReLU. `out` has no bias, which a comparison of directions or of
+    deviations from a mean would hardly see.
+    """
+
+    width: int
+    hidden: tuple[int, ...]
+    norm: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
+        for i, width in enumerate(self.hidden, start=1):
+            x = Dense(width, bias=not self.norm, name=f"fc{i}")(x)
+            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
+        return Dense(self.width, bias=False, name="out")(x)

@@ -32,6 +32,7 @@ def write_run(
     labels: np.ndarray | None = None,
     examples: Sequence[tuple[np.ndarray, str, Any, Any, float | None]] = (),
     batch_image: np.ndarray | None = None,
+    pictures: Mapping[str, np.ndarray] | None = None,
     params_table: Sequence[Mapping[str, Any]] = (),
     kind: str = "classification",
     confusion: np.ndarray | None = None,
@@ -47,12 +48,11 @@ def write_run(
     probabilities: (N, C), or with kind="regression" the predictions (N,) or (N, K); labels: (N,) or (N, K).
     examples: (uint8 image (H, W, 3), name, true, predicted, probability); an int is an index into `classes`,
     text and floats are shown as they are. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
-    params_table: one mapping of column to value for each group. confusion: (C, C) counts, rows true.
-    points: (N, 2) map of features of two domains, (N,) 0 source or 1 target, (N,) true classes.
-    class_report: column -> (C,), as precision, recall, f1, support. command, predict: how to do it again.
+    pictures: see `sections.pictures`. params_table: one mapping of column to value for each group.
+    points: (N, 2) map of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C)
+    counts, rows true. class_report: column -> (C,), as precision, recall. command, predict: how to do it again.
     """
     results = sections.results(summary)
-    streams = dict.fromkeys(stream for values in results.values() for stream in values)
     return _write(
         folder,
         "run.html.j2",
@@ -61,7 +61,7 @@ def write_run(
         summary=dict(summary),
         headlines=sections.headlines(summary),
         results=results,
-        streams=sorted(streams, key=lambda name: ("test" not in name, name)),
+        streams=sections.streams(results),
         figures=sections.run_curves(rows),
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
@@ -73,6 +73,7 @@ def write_run(
         class_rows=sections.class_rows(class_report or {}, classes),
         examples=sections.examples(examples, classes, kind),
         batch=None if batch_image is None else data_uri(batch_image, 1200),
+        pictures=sections.pictures(pictures or {}),
         params=[dict(row) for row in params_table],
         command=command,
         predict=predict,

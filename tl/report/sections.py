@@ -11,7 +11,7 @@ import numpy as np
 from tl.report import plots
 from tl.report.console import duration, main_metric
 from tl.report.files import plain
-from tl.report.images import data_uri, heat
+from tl.report.images import data_uri, grid, heat
 from tl.report.table import number
 
 MOST_EXAMPLES = 48
@@ -66,6 +66,12 @@ def results(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if stream and stream.split("/")[0] not in _NO_STREAMS and isinstance(value, int | float | np.number):
             table.setdefault(metric, {})[stream] = value
     return table
+
+
+def streams(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The streams of `results`, those of test first."""
+    names = {name for values in results.values() for name in values}
+    return sorted(names, key=lambda name: ("test" not in name, name))
 
 
 def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
@@ -178,6 +184,15 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
         "picture": data_uri(heat(np.sqrt(share), (74, 124, 216), max(1, 700 // len(counts))), 2000) if many else None,
         "mistakes": [(names[i], names[j], int(off[i, j]), float(share[i, j])) for i, j in order if off[i, j]],
     }
+
+
+def pictures(rows: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """{what a row is: uint8 (N, H, W, 3)} -> the rows as one picture, and what they are from the top."""
+    if not rows:
+        return None
+    columns = min(map(len, rows.values()))
+    picture = grid(np.concatenate([row[:columns] for row in rows.values()]), columns)
+    return {"names": list(rows), "picture": data_uri(picture, 1200)}
 
 
 def class_rows(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
