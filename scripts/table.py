@@ -62,7 +62,6 @@ def main(
                 run = tl.build.run
             failed = results.run_cells(
                 todo,
-                metrics=table["metrics"],
                 records=records,
                 workdirs=pathlib.Path(options.workdirs) / table["name"],
                 load=load,

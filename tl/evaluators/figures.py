@@ -26,8 +26,8 @@ def of_one(task: Task, table: Collected) -> dict[str, float]:
 
 
 def prefix(name: str, task: str, tasks: Collection[str]) -> str:
-    """What the metrics of the set `name` begin with: `val`, or `val/TASK` where there are several."""
-    return name if len(tasks) == 1 else f"{name}/{task}"
+    """What the metrics of the set `name` begin with: `val`, or `val/TASK` for those of config.tasks."""
+    return name if list(tasks) == ["label"] else f"{name}/{task}"
 
 
 def labelled(task: Task, table: Collected) -> Collected:

@@ -21,12 +21,15 @@ from tl.report.table import markdown_table, mean_std, number, spread
 REQUIRED = {"name", "metrics", "seeds", "cells", "seconds_per_cell"}
 OPTIONAL = {"title", "columns", "notes", "correlate"}
 TAU = "weighted Kendall tau"
-CELL = {"method", "setting", "config", "overrides"}
+CELL = {"method", "setting", "config", "overrides", "metrics"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a table: a config, its overrides and one seed. `sha` is the resolved config's digest."""
+    """One run of a table: a config, its overrides and one seed. `sha` is the resolved config's digest.
+
+    `metrics` are those of the table's that its summary has.
+    """
 
     method: str
     setting: str
@@ -34,6 +37,7 @@ class Cell:
     overrides: Mapping[str, Any]
     seed: int
     sha: str
+    metrics: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -56,8 +60,11 @@ def check(table: Mapping[str, Any], stem: str) -> None:
         raise unknown("metric to correlate with", table["correlate"], table["metrics"])
     seen = set()
     for cell in table["cells"]:
-        if set(cell) - {"overrides"} != CELL - {"overrides"}:
+        if set(cell) - {"overrides", "metrics"} != CELL - {"overrides", "metrics"}:
             raise InputError(f"a cell of the table {stem} has the keys {sorted(cell)}: give {sorted(CELL)}.")
+        for metric in cell.get("metrics", ()):
+            if metric not in table["metrics"]:
+                raise unknown(f"metric of a cell of the table {stem}", metric, table["metrics"])
         name = (cell["method"], cell["setting"])
         if name in seen:
             raise InputError(f"the table {stem} has two cells {name}: give each its own method or setting.")
@@ -73,7 +80,8 @@ def expand(
         for seed in table["seeds"]:
             overrides = {**entry.get("overrides", {}), "seed": seed}
             sha = digest(load(entry["config"], overrides))
-            cells.append(Cell(entry["method"], entry["setting"], entry["config"], overrides, seed, sha))
+            own = tuple(entry.get("metrics", table["metrics"]))
+            cells.append(Cell(entry["method"], entry["setting"], entry["config"], overrides, seed, sha, own))
     return cells
 
 
@@ -94,7 +102,6 @@ def missing(cells: Sequence[Cell], records: Iterable[Mapping[str, Any]]) -> list
 def run_cells(
     todo: Sequence[Cell],
     *,
-    metrics: Sequence[str],
     records: pathlib.Path,
     workdirs: pathlib.Path,
     load: Callable[[str, Mapping[str, Any]], Any],
@@ -104,7 +111,7 @@ def run_cells(
 ) -> list[Cell]:
     """Run cells one after the other, appending each to `records` as it ends; returns those that failed.
 
-    A cell fails when its run raises, or when its summary lacks one of `metrics`; the others go on.
+    A cell fails when its run raises, or when its summary lacks one of its metrics; the others go on.
     """
     failed = []
     for place, cell in enumerate(todo, start=1):
@@ -116,7 +123,7 @@ def run_cells(
         try:
             folder = workdirs / cell.sha
             summary = run(load(cell.config, cell.overrides), str(folder), quiet=True, report=False)
-            lacking = [name for name in (*metrics, "time/wall_s") if name not in summary]
+            lacking = [name for name in (*cell.metrics, "time/wall_s") if name not in summary]
             if lacking:
                 raise InputError(f"no {', '.join(lacking)} in the summary, which has {', '.join(sorted(summary))}.")
         except Exception as error:  # whatever it was, the other cells are worth having
@@ -124,7 +131,7 @@ def run_cells(
             failed.append(cell)
             continue
         seconds = summary["time/wall_s"]  # the run's own: it may have been resumed, or have ended earlier
-        values = {name: summary[name] for name in metrics}
+        values = {name: summary[name] for name in cell.metrics}
         record = {"key": cell.key, "seed": cell.seed, "metrics": values, "config_sha": cell.sha}
         append_line(records, {**record, "commit": commit, "seconds": round(seconds, 1)})
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of hundreds of cells they fill a disk
