@@ -64,8 +64,21 @@ def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return found
 
 
+def flattened(row: dict) -> dict:
+    """A column per class; of several tasks each begins with the task's name."""
+    found = {}
+    for key, value in row.items():
+        if key == "probabilities":
+            found |= value
+        elif isinstance(value, dict):
+            found |= {f"{key}/{column}": inner for column, inner in flattened(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
 def to_csv(rows: Sequence[dict]) -> str:
-    flat = [{**{k: v for k, v in row.items() if k != "probabilities"}, **row.get("probabilities", {})} for row in rows]
+    flat = [flattened(row) for row in rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(flat[0]))
     writer.writeheader()

@@ -114,10 +114,10 @@ def test_predictions_are_the_methods_own(tmp_path):
     config = toy.toy_config("configs/mcd.py", **toy.METHODS["mcd"] | {"steps": 2, "train_transforms": ()})
     build.run(config, tmp_path, quiet=True, report=False)
     loaded = predictor.load(tmp_path)
-    got = loaded.outputs(inputs.open_data(config).splits["test"])
+    got = loaded.outputs(inputs.open_data(config).splits["test"])["label"]
     np.testing.assert_allclose(got, np.load(tmp_path / "predictions.npz")["test/outputs/label"], rtol=1e-5, atol=1e-5)
     one_head = dataclasses.replace(loaded, predict=lambda net, rows, memory: net.outputs(rows))
-    assert np.abs(one_head.outputs(inputs.open_data(config).splits["test"]) - got).max() > 1e-3
+    assert np.abs(one_head.outputs(inputs.open_data(config).splits["test"])["label"] - got).max() > 1e-3
 
 
 def test_what_cannot_be_compared_is_refused():

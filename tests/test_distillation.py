@@ -122,6 +122,6 @@ def test_a_finished_student_predicts_without_its_teacher(tmp_path):
     build.run(row("fitnets", teacher__weights=f"file:{teacher}"), tmp_path / "run", quiet=True, report=False)
     teacher.unlink()
     loaded = predictor.load(tmp_path / "run")
-    assert loaded.task.outputs == 4
+    assert loaded.tasks["label"].outputs == 4
     assert config.from_json((tmp_path / "run" / "config.json").read_text()).method == "fitnets"
     assert "params/regressor/conv/kernel" in load_file(tmp_path / "run" / "weights.safetensors")

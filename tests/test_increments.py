@@ -146,7 +146,7 @@ def test_a_run_over_groups_resumes_and_says_what_was_forgotten(tmp_path):
     assert summary["known_group/accuracy"] >= summary["groups/accuracy"]
     # The finished run predicts by the nearest of its means, as it was tested.
     stage = config.from_json((folder / "stages" / "1" / "config.json").read_text())
-    said = predictor.load(folder).outputs(open_data(stage).splits["test"])
+    said = predictor.load(folder).outputs(open_data(stage).splits["test"])["label"]
     held = np.load(folder / "predictions.npz")["test/outputs/label"]
     np.testing.assert_allclose(said, held, rtol=1e-4, atol=1e-5)
     assert (held <= 0).all()

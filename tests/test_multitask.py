@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
 from numpy.testing import assert_allclose
+from PIL import Image
 
-from tl import build, multitask, tasks
+from scripts import predict
+from tl import build, inputs, multitask, tasks
 from tl.data import measured
 from tl.data.several import open_tasks
 from tl.errors import InputError
@@ -161,7 +166,7 @@ def test_what_falls_slowly_counts_more():
     assert_allclose(aux["weight_b"], shares[1], rtol=1e-6)
 
 
-def test_tasks_share_layers(tmp_path):
+def test_tasks_share_layers_and_are_predicted(tmp_path, capsys):
     changes = {**toy.SEVERAL, "steps": 2, "eval_every": 2, "select": "val/slant/mae", "bottleneck__width": 5}
     wanted = (("what", {"layer": "x"}), *((kind, {"of": kind, "layer": "y"}) for kind in ("slant", "thickness")))
     summary = build.run(toy.toy_config("configs/multi_task.py", **{**changes, "tasks": wanted}), tmp_path, quiet=True)
@@ -171,6 +176,13 @@ def test_tasks_share_layers(tmp_path):
     assert {path.split("/")[1] for path in leaves} >= {"layer_x", "layer_y", "head_what", "head_thickness"}
     table = np.load(tmp_path / "predictions.npz")
     assert table["test/outputs/what"].shape == (len(table["test/thickness"]), 10)
+
+    image = inputs.open_data(toy.toy_config()).splits["test"].load(0)
+    Image.fromarray(image).save(tmp_path / "one.png")
+    assert predict.main(["--workdir", str(tmp_path), str(tmp_path / "one.png")]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["what/class"] in list("0123456789")
+    assert float(row["slant/slant"]) == pytest.approx(table["test/outputs/slant"][0, 0], abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_run_predicts_with_its_own_map(tmp_path):
     held = dict(np.load(folder / "predictions.npz"))
     loaded = predictor.load(folder)
     split = build.experiment(toy.toy_config("configs/probe.py", **PROBE)).dataset.splits["test"]
-    assert_allclose(loaded.outputs(split), held["test/outputs/label"], rtol=1e-4, atol=1e-5)
+    assert_allclose(loaded.outputs(split)["label"], held["test/outputs/label"], rtol=1e-4, atol=1e-5)
     assert json.loads((folder / "summary.json").read_text())["params/trained"] == 5 * 10 + 10
 
 

@@ -214,7 +214,7 @@ def test_predictions_equal_the_evaluation(finished):
     loaded = predictor.load(finished)
     held = np.load(finished / "predictions.npz")
     dataset = inputs.open_data(toy.toy_config())
-    outputs = loaded.outputs(dataset.splits["test"])
+    outputs = loaded.outputs(dataset.splits["test"])["label"]
     np.testing.assert_allclose(outputs, held["test/outputs/label"], rtol=1e-5, atol=1e-5)
 
 

@@ -98,10 +98,10 @@ def test_an_episode_by_files_is_answered_as_in_the_test(run):
     _, folder = run
     held = np.load(folder / "run" / "predictions.npz")["test/outputs/label"][:2]
     loaded = predictor.load(folder / "run", folder / "shots")
-    assert loaded.task.classes == ("class a", "class b")
-    found = loaded.files(sorted((folder / "queries").iterdir()))
+    assert loaded.tasks["label"].classes == ("class a", "class b")
+    found = loaded.files(sorted((folder / "queries").iterdir()))["label"]
     assert_allclose(found, softmax(held), rtol=1e-4, atol=1e-6)
-    many = loaded.files([folder / "queries" / "1.png"] * 37 + [folder / "queries" / "3.png"])
+    many = loaded.files([folder / "queries" / "1.png"] * 37 + [folder / "queries" / "3.png"])["label"]
     assert_allclose(many, found[[0] * 37 + [1]], rtol=1e-4, atol=1e-6)
 
 
@@ -124,7 +124,7 @@ def test_other_numbers_of_classes_and_shots(run, tmp_path):
         return
     loaded = predictor.load(folder / "run", tmp_path)
     files = sorted(tmp_path.rglob("*.png"))
-    found = loaded.files(files)
+    found = loaded.files(files)["label"]
     assert found.shape == (6, 3)
     assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     if name == "protonet":

@@ -206,7 +206,7 @@ def test_sums_by_hand():
     def record(sha, seconds, **metrics):
         return {"config_sha": sha, "metrics": metrics, "commit": sha, "seconds": seconds}
 
-    cells = [results.Cell("m", "s", "f.py", {"seed": i}, i, f"d{i}") for i in range(4)]
+    cells = [results.Cell("m", "s", "f.py", {"seed": i}, i, f"d{i}", ("a",)) for i in range(4)]
     stand = [record("d0", 1.0, a=1.0, b=None), record("d1", 2.0, a=2.0), record("d2", 4.0, a=6.0)]
     stand += [
         record("d0", 99.0, a=100.0),

@@ -257,7 +257,7 @@ def test_two_stages_and_what_they_leave(tmp_path):
     split = build.experiment(chosen).evals["test"].split
     assert split is not None
     few = dataclasses.replace(split.take(np.arange(5)))
-    np.testing.assert_allclose(alone.outputs(few), held["test/outputs/label"][:5], atol=1e-5)
+    np.testing.assert_allclose(alone.outputs(few)["label"], held["test/outputs/label"][:5], atol=1e-5)
 
 
 def test_a_probe_may_follow():

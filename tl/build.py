@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import math
 import pathlib
 import pkgutil
@@ -124,7 +125,8 @@ def experiment(
         steps_per_epoch=per_epoch,
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
-        meta=weights.metadata(config.model, preprocess, first(wanted).classes),
+        meta=weights.metadata(config.model, preprocess, first(wanted).classes)
+        | ({"tasks": json.dumps(dataset.tasks)} if dataset.tasks else {}),
         loaded=loaded,
     )
 
@@ -232,8 +234,7 @@ def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, lo
 def make_tasks(config: Config, dataset: Dataset) -> dict[str, tasks.Task]:
     """By name: those of config.tasks, else the one of config.task."""
     if dataset.tasks:
-        made = {name: tasks.make(name, kind, classes) for name, (kind, classes) in dataset.tasks.items()}
-        return {name: tasks.of_some(task) for name, task in made.items()}
+        return {name: tasks.of_some(tasks.make(name, *about)) for name, about in dataset.tasks.items()}
     return {"label": make_task(config, dataset)}
 
 

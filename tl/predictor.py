@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, inputs, shots, tasks, weights
+from tl import build, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -18,31 +18,34 @@ from tl.data import images, streams, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
-from tl.methods.base import head_name
+from tl.methods.base import head_name, layers_of
 from tl.net import Net
 from tl.preprocess import Preprocess
 from tl.shots import Shots
+from tl.tasks import Task
+from tl.tasks import make as make_task
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """`task.classes` are the class names; `net` holds the selected weights."""
+    """`tasks` by name, `label` where there is one, know their classes; `net` holds the selected weights."""
 
-    task: tasks.Task
+    tasks: Mapping[str, Task]
     preprocess: Preprocess
     net: Net
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
 
-    def outputs(self, split: Split, batch_size: int = 32) -> np.ndarray:
-        """(N, outputs) of the images of `split`, in order."""
+    def outputs(self, split: Split, batch_size: int = 32) -> dict[str, np.ndarray]:
+        """{task: (N, outputs)} of the images of `split`, in order."""
         if self.shots:
             rows, asked = self.shots.around(split)
-            return self._outputs(rows, self.shots.shape.rows, self.shots.shape.rows)[asked]
+            found = self._outputs(rows, self.shots.shape.rows, self.shots.shape.rows)
+            return {name: values[asked] for name, values in found.items()}
         return self._outputs(split, min(batch_size, max(1, len(split))), 1)
 
-    def _outputs(self, split: Split, batch_size: int, together: int) -> np.ndarray:
+    def _outputs(self, split: Split, batch_size: int, together: int) -> dict[str, np.ndarray]:
         """Those of all rows, so many `together` as make an episode."""
         mesh = meshes.make_mesh()
         pieces = -(-batch_size // mesh.size) if together == 1 else batch_size
@@ -50,23 +53,24 @@ class Predictor:
         batches = streams.eval_batches(split, evaluation, pieces * mesh.size, mesh)
 
         @jax.jit
-        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> jax.Array:
+        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> dict[str, jax.Array]:
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            say = lambda rows: self.predict(net, rows, memory)[self.task.name]  # noqa: E731
-            return meshes.in_pieces(say, {"image": image}, mesh, together)
+            return meshes.in_pieces(
+                lambda rows: dict(self.predict(net, rows, memory)), {"image": image}, mesh, together
+            )
 
         variables = (self.net.params, self.net.stats, self.memory)
-        table = collect(lambda batch: {"outputs": run(*variables, batch["image"])}, batches)
-        return table["outputs"]
+        table = collect(lambda batch: run(*variables, batch["image"]), batches)
+        return {name: table[name] for name in self.tasks}
 
-    def files(self, paths: Sequence[pathlib.Path]) -> np.ndarray:
-        """(N, C) probabilities of the image files; for a regression the predicted values."""
+    def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
+        """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
         split = Split(
             load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
             labels={},
             names=[str(path) for path in paths],
         )
-        return self.task.probabilities(self.outputs(split))
+        return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
 
 
 def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = None) -> Predictor:
@@ -89,13 +93,14 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         raise InputError(
             f"'{workdir}/weights.safetensors' names neither classes nor preprocessing: write it again by a run."
         )
-    learnt = tasks.make("label", config.task, loaded.classes)
-    task = tasks.make("label", config.task, given.classes) if given else learnt
+    about = loaded.tasks or {"label": (config.task, loaded.classes)}
+    learnt = {name: make_task(name, kind, tuple(classes)) for name, (kind, classes) in about.items()}
+    wanted = {"label": make_task("label", config.task, given.classes)} if given else learnt
     domains, target, shapes = len(config.data.split("+")), bool(config.get("target", "")), inputs.episodes_of(config)
     if shapes and given:
         shapes = dataclasses.replace(shapes, test=given.shape)
     module = build.find_method(config.method)
-    method = build.told(config, module, {task.name: task}, loaded, domains=domains, target=target, episodes=shapes)
+    method = build.told(config, module, wanted, loaded, domains=domains, target=target, episodes=shapes)
     if method.online:
         raise InputError(
             f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
@@ -103,10 +108,12 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         )
     nested = nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, {learnt.name: learnt}, method.heads) | parts
-    net = Net(modules, (task.name,), {"backbone": loaded.preprocess}, nested["params"], nested["stats"])
-    assert not method.heads or head_name(net.tasks, task.name) in nested["params"]
-    return Predictor(task, loaded.preprocess, net, method.predict, nested.get("memory", ()), given)
+    modules = build.make_modules(config, learnt, method.heads) | parts
+    preprocess = {"backbone": loaded.preprocess}
+    layers = layers_of(config.get("tasks", ()))
+    net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
+    assert not method.heads or all(head_name(net.tasks, name) in nested["params"] for name in wanted)
+    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given)
 
 
 def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str | None) -> Shots | None:
@@ -139,19 +146,19 @@ def last_stage(config: Config) -> Config:
     return configs.merged(config, dict(config.stages[-1])) if config.stages else config
 
 
-def to_records(predictor: Predictor, names: Sequence[str], probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """A row per image: file, the prediction, its probability, and every class's."""
-    classes = predictor.task.classes
-    if predictor.task.kind not in ("classification", "binary"):
-        values = [dict(zip(classes, map(float, row), strict=True)) for row in probabilities]
-        return [{"file": name, **row} for name, row in zip(names, values, strict=True)]
-    best = probabilities.argmax(axis=1)
-    return [
-        {
-            "file": name,
-            "class": classes[b],
-            "probability": float(row[b]),
-            "probabilities": dict(zip(classes, map(float, row), strict=True)),
-        }
-        for name, b, row in zip(names, best, probabilities, strict=True)
-    ]
+def to_records(predictor: Predictor, names: Sequence[str], said: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """A row per image: file, and what `answer` gives; of several tasks by their names."""
+    rows: list[dict[str, Any]] = [{"file": name} for name in names]
+    for name, task in predictor.tasks.items():
+        for row, values in zip(rows, said[name], strict=True):
+            row |= {name: answer(task, values)} if len(predictor.tasks) > 1 else answer(task, values)
+    return rows
+
+
+def answer(task: Task, values: np.ndarray) -> dict[str, Any]:
+    """(C,) values -> the predicted class, its probability, and every class's; of other kinds of task the values."""
+    named = dict(zip(task.classes, map(float, values), strict=True))
+    if task.kind not in ("classification", "binary"):
+        return named
+    best = int(values.argmax())
+    return {"class": task.classes[best], "probability": float(values[best]), "probabilities": named}

@@ -35,6 +35,9 @@ class Loaded:
     classes: tuple[str, ...] | None
     source: str
     sha256: str
+    tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(
+        default_factory=dict
+    )  # of several: kind, classes
 
 
 def split_specs(spec: str) -> list[str]:
@@ -100,7 +103,8 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest)
+    several = json.loads(meta.get("tasks", "{}"))
+    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several)
 
 
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,0 +1,77 @@
+"""Few labels beside images without: eight ways on MNIST and CIFAR-10.
+
+TL_DATA=FOLDER python scripts/table.py configs/tables/semi_supervised.py
+"""
+
+# Setting -> its data and network, the transforms of one view and of the strong ones.
+MNIST = {
+    "data": "npz:$TL_DATA/mnist.npz",
+    "val_fraction": 0.02,
+    "model": "lenet",
+    "image_size": 28,
+    "resize": 28,
+}
+CIFAR = {
+    "data": "npz:$TL_DATA/cifar10.npz",
+    "val_fraction": 0.02,
+    "model_args": {"blocks": (1, 1, 1), "width": 8},
+    "image_size": 32,
+    "resize": 32,
+    "train_transforms": (("random_crop", {"pad": 4}), ("flip", {})),
+}
+COLOURS = (("random_crop", {"pad": 4}), ("flip", {}), ("colour_jitter", {"hue": 0.1}), ("greyscale", {}))
+SETTINGS = {
+    "MNIST, 4 labels a class": ({**MNIST, "labels_per_class": 4}, ()),
+    "MNIST, 10 labels a class": ({**MNIST, "labels_per_class": 10}, ()),
+    "CIFAR-10, 40 labels a class": ({**CIFAR, "labels_per_class": 40}, COLOURS),
+}
+# Way -> its config, what it sets beside, and whether one of its views is a strong one.
+WAYS = {
+    "the labels alone": ("few_labels", {}, False),
+    "pseudo-labels": ("few_labels", {"method": "pseudo_label"}, False),
+    "Pi-model": ("pi_model", {}, False),
+    "Mean Teacher": ("mean_teacher", {}, False),
+    "VAT": ("vat", {}, False),
+    "MixMatch": ("mixmatch", {}, False),
+    "FixMatch": ("few_labels", {"method": "fixmatch"}, True),
+    "FlexMatch": ("flexmatch", {}, True),
+}
+
+
+def get_config(full: bool) -> dict:
+    """Three seeds; seven ways to use images without labels, against the labels alone."""
+    cells = []
+    for setting, (shared, strong) in SETTINGS.items():
+        for way, (config, changes, two) in WAYS.items():
+            weak = shared.get("train_transforms")
+            views = strong if two else weak
+            steps = 20_000 if full else 600
+            cells.append(
+                {
+                    "method": way,
+                    "setting": setting,
+                    "config": f"configs/{config}.py",
+                    "overrides": {
+                        **shared,
+                        **({"strong_transforms": views} if views else {}),
+                        **changes,
+                        "steps": steps,
+                        "eval_every": steps,
+                        "eval_batch_size": 256,
+                    },
+                }
+            )
+    return {
+        "name": "semi_supervised",
+        "title": "Few labels beside images without",
+        "metrics": ["test/accuracy"],
+        "columns": {"test/accuracy": "test accuracy"},
+        "seconds_per_cell": 60,
+        "seeds": [0, 1, 2],
+        "cells": cells,
+        "notes": (
+            f"{'20,000' if full else '600'} steps of 40 labelled images and as many without, from scratch; LeNet "
+            "on MNIST, a ResNet-8 of width 8 on CIFAR-10. The moving average of the weights after the last step is tested; "
+            "settings were looked at with seed 10 alone."
+        ),
+    }
