@@ -36,8 +36,8 @@ def make(
         inputs = batch["train"]
         labels = inputs[task.name]
         if not mixup:
-            answers = taught(net, teacher, inputs)["outputs"]
-            return compared(net.outputs(inputs)[task.name], answers, labels)
+            outputs = net.outputs(inputs)[task.name]
+            return compared(outputs, taught(net, teacher, inputs)["outputs"], labels)
         mixed = mixing.mixup(key, inputs["image"], mixup, net.dtype)
         inputs = {**inputs, "image": mixed.image}
         outputs, answers = net.outputs(inputs)[task.name], taught(net, teacher, inputs)["outputs"]
