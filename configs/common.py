@@ -37,7 +37,8 @@ def get_config() -> ConfigDict:
     c.folds = 0  # stratified k-fold over train and val: one run per fold
     c.nested = 0  # with variants: in each of folds they are compared by so many folds inside, the best is tested on it
     c.outer = ()  # (fold, folds) which is this run's test; set by nested
-    c.increments = 0  # groups into which the classes are cut: a stage learns each, from the last one's weights
+    c.increments = 0  # groups into which the classes are cut, or all domains of A+B: a stage learns each, from the last
+    # one's weights
     c.increment = 0  # the group of this stage, counted from 1; set by increments
     c.exemplars = 0  # images of each class, drawn by seed, that later stages still have; 0: none (earlier: all)
     c.earlier = ""  # data that the weights have learnt, to go on from: tested beside the new, and kept for replay

@@ -155,6 +155,25 @@ def test_a_run_over_groups_resumes_and_says_what_was_forgotten(tmp_path):
     assert (folder / "stages" / "1" / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_domains_one_after_the_other(tmp_path):
+    """Two domains of the same classes: each is a group, and the earlier one's figures stand beside."""
+    data = {"data": "digits+glyphs:digits-sans", "increments": 2, "exemplars": 3, "labels_per_class": 6}
+    seen = open_data(toy.toy_config("configs/replay.py", **data, increment=2))
+    names = {name: {str(n).partition("/")[0] for n in split.names} for name, split in seen.splits.items()}
+    assert names["train"].isdisjoint(names["earlier"])
+    assert names["test"] == names["train"] | names["earlier"] == names["exemplars"]
+    assert len(seen.splits["earlier"]) == 30
+    flags = [*toy.arguments(**toy.LENET, **data), "--workdir", str(tmp_path), "--config", "configs/replay.py"]
+    assert main.main(flags) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    table = np.load(tmp_path / "predictions.npz")
+    right, place = table["test/outputs/label"].argmax(axis=1) == table["test/label"], table["test/domain"]
+    assert [summary[f"groups/after2/group{k + 1}"] for k in (0, 1)] == [right[place == k].mean() for k in (0, 1)]
+    assert "known_group/accuracy" not in summary
+    fell = summary["groups/after1/group1"] - summary["groups/after2/group1"]
+    assert summary["groups/forgetting"] == pytest.approx(fell)
+
+
 def test_new_data_beside_old(tmp_path):
     """The old test images are evaluated before and after, and the old images of each class come in beside the new."""
     first = tmp_path / "first"
@@ -185,7 +204,11 @@ def test_new_data_beside_old(tmp_path):
             {"increments": 2, "increment": 2, "exemplars": 0},
             r"'replay' keeps images of what was learnt: set config.exemplars",
         ),
-        ({"increments": 2, "increment": 1, "target": "glyphs:digits", "data": "digits"}, r"and no target"),
+        ({"increments": 2, "increment": 1, "target": "glyphs:digits", "data": "digits"}, r"leave config.target out"),
+        (
+            {"increments": 3, "increment": 1, "data": "digits+glyphs:digits"},
+            r"names 2 domains, of which each is a group",
+        ),
         ({"increments": 0, "earlier": "digits"}, r"the domains 'noise:8,4,120' and 'digits' have different classes"),
     ],
 )

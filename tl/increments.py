@@ -1,8 +1,7 @@
-"""A run over groups of classes, one stage each, and what it keeps of the earlier ones."""
+"""A run over groups of classes, or over domains, one stage each, and what it keeps of the earlier ones."""
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 from typing import Any
 
@@ -17,7 +16,7 @@ from tl.errors import InputError
 def run(config: Config, folder: pathlib.Path, run_one: runs.RunOne, *, quiet: bool = False) -> dict[str, Any]:
     """Stages that learn a group each, from the last one's weights; their figures by group join the summary."""
     if config.stages:
-        raise InputError("config.increments makes a stage of each group of classes: leave config.stages empty.")
+        raise InputError("config.increments makes a stage of each group: leave config.stages empty.")
     changes = [{"increment": number} for number in range(1, config.increments + 1)]
     return runs.run_stages(config, folder, run_one, changes, about=figures, quiet=quiet)
 
@@ -25,25 +24,32 @@ def run(config: Config, folder: pathlib.Path, run_one: runs.RunOne, *, quiet: bo
 def figures(folders: list[pathlib.Path]) -> dict[str, float]:
     """Accuracy by group after each stage, their mean after the last, and how much was forgotten.
 
-    Once among all classes so far, and once where the group is known (task-incremental, `known_group/`).
+    Of groups of classes once among all classes so far, and once where the group is known (task-incremental,
+    `known_group/`).
     """
     tables = [dict(np.load(folder / "predictions.npz")) for folder in folders]
-    edges = bounds(tables[-1]["test/outputs/label"].shape[1], len(folders))
-    among, known = (np.full((len(folders), len(folders)), np.nan) for _ in range(2))
+    count, classes = len(folders), tables[-1]["test/outputs/label"].shape[1]
+    domains = "test/domain" in tables[-1]
+    # Of domains every one has all classes.
+    edges = [0] + [classes] * count if domains else bounds(classes, count)
+    among, known = (np.full((count, count), np.nan) for _ in range(2))
     for stage, table in enumerate(tables):
         labels, outputs = table["test/label"], table["test/outputs/label"]
-        for number, (first, last) in enumerate(itertools.pairwise(edges[: stage + 2])):
-            own = (labels >= first) & (labels < last)
+        place = table["test/domain"] if domains else np.searchsorted(edges, labels, "right") - 1
+        for number in range(stage + 1):
+            own, first, last = place == number, edges[number], edges[number + 1]
             among[stage, number] = np.mean(outputs[own, : edges[stage + 1]].argmax(axis=1) == labels[own])
-            known[stage, number] = np.mean(outputs[own, first:last].argmax(axis=1) + first == labels[own])
+            if not domains:
+                known[stage, number] = np.mean(outputs[own, first:last].argmax(axis=1) + first == labels[own])
     found = {}
     for name, table in (("groups", among), ("known_group", known)):
-        found |= {f"{name}/accuracy": float(table[-1].mean()), f"{name}/forgetting": metrics.forgetting(table)}
-        found |= {
-            f"{name}/after{stage + 1}/group{number + 1}": float(table[stage, number])
-            for stage in range(len(folders))
-            for number in range(stage + 1)
-        }
+        if np.isfinite(table[-1]).all():
+            found |= {f"{name}/accuracy": float(table[-1].mean()), f"{name}/forgetting": metrics.forgetting(table)}
+            found |= {
+                f"{name}/after{stage + 1}/group{number + 1}": float(table[stage, number])
+                for stage in range(count)
+                for number in range(stage + 1)
+            }
     return found
 
 
@@ -53,4 +59,6 @@ def earlier(config: Config, task: tasks.Task) -> int:
         return task.outputs
     if not config.get("increment", 0):
         return 0
+    if "+" in config.data:
+        return task.outputs if config.increment > 1 else 0
     return bounds(task.outputs, config.increments)[config.increment - 1]

@@ -1,4 +1,4 @@
-"""Classes that come in groups, one after the other: what of a data set a stage sees."""
+"""Classes that come in groups, or domains, one after the other: what of a data set a stage sees."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tl.data import domains, splits
-from tl.data.base import Dataset
+from tl.data.base import Dataset, Split
 from tl.errors import InputError
 
 
@@ -19,34 +19,49 @@ def bounds(classes: int, groups: int) -> list[int]:
 
 
 def group(dataset: Dataset, groups: int, number: int, exemplars: int, seed: int) -> Dataset:
-    """What group `number`, counted from 1, learns from and is tested on.
+    """What group `number`, counted from 1, learns from and is tested on: a group of classes, or of several domains one.
 
-    `train` holds the images of its own classes; val and test those of all classes so far. `exemplars` of each class,
-    drawn by seed, make two more splits: `earlier`, of the classes before this group, and `exemplars`, of all so far.
+    `train` holds the images of its own; val and test those of all so far. `exemplars` of each class, and of each
+    domain, drawn by seed, make two more splits: `earlier`, of what came before this group, and `exemplars`, of all so
+    far.
     """
-    if dataset.target or dataset.domains:
-        raise InputError("config.increments cuts one data set by its classes: name one in config.data, and no target.")
+    if dataset.target:
+        raise InputError("config.increments cuts data with labels into groups: leave config.target out.")
     if not dataset.classes or dataset.splits["train"].labels["label"].ndim != 1:
         raise InputError("config.increments cuts data by class: the task must be 'classification'.")
-    edges = bounds(len(dataset.classes), groups)
+    if dataset.domains and groups != len(dataset.domains):
+        raise InputError(
+            f"config.increments={groups}, but config.data names {len(dataset.domains)} domains, of which each is a "
+            f"group: set it to {len(dataset.domains)}."
+        )
+    edges = bounds(len(dataset.classes), groups) if not dataset.domains else []
     if not 1 <= number <= groups:
         raise InputError(f"config.increment={number} must be a group in 1..{groups}, counted from 1.")
-    first, last = edges[number - 1], edges[number]
-    labels = {name: split.labels["label"] for name, split in dataset.splits.items()}
+    place = {
+        name: split.labels["domain"] if dataset.domains else np.searchsorted(edges, split.labels["label"], "right") - 1
+        for name, split in dataset.splits.items()
+    }
     found = {
-        name: split.take(np.flatnonzero(labels[name] < last))
+        name: split.take(np.flatnonzero(place[name] < number))
         for name, split in dataset.splits.items()
         if name != "train"
     }
-    train = dataset.splits["train"]
-    found["train"] = train.take(np.flatnonzero((labels["train"] >= first) & (labels["train"] < last)))
+    train = _without_domain(dataset.splits["train"])
+    own = [np.flatnonzero(place["train"] == before) for before in range(number)]
+    found["train"] = train.take(own[-1])
     if exemplars:
-        so_far = train.take(np.flatnonzero(labels["train"] < last))
-        kept = so_far.take(splits.first_per_class(so_far.labels["label"], exemplars, seed, dataset.classes))
-        found["exemplars"] = kept
-        if first:
-            found["earlier"] = kept.take(np.flatnonzero(kept.labels["label"] < first))
-    return dataclasses.replace(dataset, splits=found)
+        labels = train.labels["label"]
+        kept = [rows[splits.first_per_class(labels[rows], exemplars, seed, dataset.classes)] for rows in own]
+        found["exemplars"] = train.take(np.sort(np.concatenate(kept)))
+        if number > 1:
+            found["earlier"] = train.take(np.sort(np.concatenate(kept[:-1])))
+    return dataclasses.replace(dataset, splits=found, domains=())
+
+
+def _without_domain(split: Split) -> Split:
+    """The rows of a batch are then not dealt out by domain."""
+    labels = {name: values for name, values in split.labels.items() if name != "domain"}
+    return dataclasses.replace(split, labels=labels)
 
 
 def beside(dataset: Dataset, earlier: Dataset, names: tuple[str, str]) -> Dataset:
