@@ -72,7 +72,7 @@ def get_config(full: bool) -> dict:
         "notes": (
             f"{'20,000' if full else '600'} steps of 40 labelled images and as many without, from scratch; LeNet "
             "on MNIST, a ResNet-8 of width 8 on CIFAR-10. The moving average of the weights after the last step is "
-            "tested; settings were looked at with seed 10 alone, and Mean Teacher's weight was chosen by val there (10; "
+            "tested; settings were looked at with seed 10 alone; Mean Teacher's weight was chosen by val there (10; "
             "with 50 it stays behind the labels alone)."
         ),
     }
