@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from scripts import predict
-from tl import build, inputs, multitask, tasks
+from tl import begin, build, inputs, multitask, tasks
 from tl.data import measured
 from tl.data.several import open_tasks
 from tl.errors import InputError
@@ -94,10 +94,15 @@ def test_what_is_not_known_does_not_count():
     assert_allclose(task.loss(outputs, jnp.array([0, 0, -1])), np.log1p(np.exp([-2.0, 1.0])).mean(), rtol=1e-6)
     assert float(task.loss(outputs, jnp.array([-1, -1, -1]))) == 0
     value = tasks.of_some(tasks.make("v", "regression", ("x", "y")))
-    labels = jnp.array([[1.0, 1.0], [jnp.nan, jnp.nan], [5.0, 2.0]])
+    labels = jnp.array([[1.0, 1.0], [1.0, jnp.nan], [5.0, 2.0]])
     assert_allclose(value.loss(outputs, labels), (1 + 2) / 2)
+    assert_allclose(value.each(outputs, labels), [1, 0, 2])
     assert np.isfinite(jax.grad(lambda found: value.loss(found, labels))(outputs)).all()
-    table = {"outputs/label": np.array([[2.0, 0], [0, 1], [5, 0]]), "label": np.array([0, 0, -1])}
+    table = {
+        "outputs/label": np.array([[2.0, 0], [0, 1], [5, 0]]),
+        "label": np.array([0, 0, -1]),
+        "index": np.arange(3),
+    }
     assert figures({"val": table}, {"label": task})["val/accuracy"] == 0.5
 
 
@@ -125,17 +130,17 @@ def test_gradients_that_point_apart():
     first, second = multitask.without_conflicts([jnp.array([1.0, 0]), jnp.array([-1.0, 1])], jnp.array([1, 0]))
     assert_allclose(first, [0.5, 0.5])
     assert_allclose(second, [0, 1])
-    # Three: the others as they were, one after the other in the order given.
-    first, *_ = multitask.without_conflicts(
-        [jnp.array(v) for v in ([1.0, 0], [-1.0, 1], [0.0, -1])], jnp.array([2, 1, 0])
-    )
-    assert_allclose(first, [0.5, 0.5])
+    # Three, the others as they were and in the order given: by hand, the third of (1, 0), (-1, 1), (0, -1) meets the
+    # second, loses (-1, 1) times -1/2 and is (-1/2, -1/2), then the first, and is (0, -1/2).
+    three = [jnp.array(v) for v in ([1.0, 0], [-1.0, 1], [0.0, -1])]
+    found = multitask.without_conflicts(three, jnp.array([2, 1, 0]))
+    assert_allclose(found, [[0.5, 0.5], [0, 0], [0, -0.5]], atol=1e-7)
     same = [jnp.array([1.0, 1]), jnp.array([1.0, 0])]
     assert_allclose(multitask.without_conflicts(same, jnp.array([0, 1])), same)
 
 
 def test_norms_are_balanced():
-    method = gradnorm.make(TWO, alpha=1.0, rate=0.01)
+    method = gradnorm.make(TWO, alpha=2.0, rate=0.01)
     memory = {"weights": jnp.array([0.5, 1.5]), "first": jnp.array([5.0, 60.0])}
     found, (value, (aux, _)) = gradient_of(method, memory)
     assert_allclose(found["backbone"], 0.5 * SLOPES[0] + 1.5 * SLOPES[1], rtol=1e-6)
@@ -143,13 +148,17 @@ def test_norms_are_balanced():
     norms = np.array([0.5, 1.5]) * abs(SLOPES)
     assert_allclose(aux["carry"]["norms"], norms, rtol=1e-6)
     ratio = LOSSES / [5, 60]
-    aim = norms.mean() * ratio / ratio.mean()
+    aim = norms.mean() * (ratio / ratio.mean()) ** 2
     moved = np.array([0.5, 1.5]) - 0.01 * np.sign(norms - aim) * norms / [0.5, 1.5]
     after = method.after(memory, {}, aux["carry"])
     assert_allclose(after["weights"], moved * 2 / moved.sum(), rtol=1e-5)
     # The first losses are those of the first step.
     begun = method.after(method.memory(None, None), {}, aux["carry"])
     assert_allclose(begun["first"], LOSSES)
+    # What is learnt to the end, or was never asked, makes no weight worthless.
+    for losses, first in (([0.0, 0.0], [1.0, 1.0]), ([1.0, 0.0], [1.0, 0.0])):
+        moved = multitask.balanced(jnp.ones(2), jnp.zeros(2), jnp.array(losses), jnp.array(first), 1.5, 0.025)
+        assert_allclose(moved, [1, 1])
 
 
 def test_what_falls_slowly_counts_more():
@@ -164,6 +173,33 @@ def test_what_falls_slowly_counts_more():
     value, aux = method.steps[0][0](Product(PARAMS), ROWS, memory, jax.random.key(0), NOW)
     assert_allclose(value, (shares * LOSSES).sum(), rtol=1e-6)
     assert_allclose(aux["weight_b"], shares[1], rtol=1e-6)
+
+
+def test_tasks_of_two_sources(tmp_path):
+    """A set in which a task is not known has no figure of it, and heads are kept, asked for and replaced each alone."""
+    wanted = (("p", {"data": "glyphs:digits"}), ("h", {"data": "digits"}))
+    changes = {**toy.SEVERAL, "data": "glyphs:digits+digits", "tasks": wanted, "steps": 2, "eval_every": 2}
+    chosen = toy.toy_config("configs/multi_task.py", **changes, class_report=True)
+    summary = build.run(chosen, tmp_path / "a", quiet=True)
+    assert {"test/p/accuracy", "test/h/accuracy"} <= summary.keys()
+    assert "of p</h2>" in (tmp_path / "a" / "report.html").read_text()
+    held = toy.leaves_of(tmp_path / "a")
+
+    def begun(**more):
+        again = toy.toy_config("configs/multi_task.py", **changes, **more, weights=f"run:{tmp_path / 'a'}")
+        return begin.init(build.experiment(again))[0].params["head_h"]["kernel"]
+
+    assert (begun() == held["params/head_h/kernel"]).all()
+    assert (begun(classifier="replace") != held["params/head_h/kernel"]).any()
+    changes["tasks"] = (*wanted, ("new", {"of": "domain"}))
+    with pytest.raises(InputError, match=r"not filled: params/head_new/bias"):
+        begun(classifier="keep")
+    assert (begun() == held["params/head_h/kernel"]).all()
+
+
+def test_a_task_without_labels_in_a_set_has_no_figure():
+    table = {"outputs/label": np.zeros((2, 2)), "label": np.array([-1, -1]), "index": np.arange(2)}
+    assert figures({"val": table}, {"label": tasks.of_some(tasks.make("label", "classification", ("a", "b")))}) == {}
 
 
 def test_tasks_share_layers_and_are_predicted(tmp_path, capsys):
@@ -185,11 +221,34 @@ def test_tasks_share_layers_and_are_predicted(tmp_path, capsys):
     assert float(row["slant/slant"]) == pytest.approx(table["test/outputs/slant"][0, 0], abs=1e-4)
 
 
+def test_what_tasks_cannot_share_or_learn():
+    frozen = {**toy.SEVERAL, "groups": (("head.*", {}), (".*", None))}
+    with pytest.raises(InputError, match=r"learns the part 'log_variance', which config.groups freezes"):
+        toy.Steps(toy.toy_config("configs/uncertainty.py", **frozen))
+    with pytest.raises(InputError, match="the tasks share no layer"):
+        multitask.has_common({"backbone": {}, "head_a": {"kernel": jnp.ones(1)}}, ["head_a"])
+
+
 @pytest.mark.parametrize(
     ("said", "changes"),
     [
         (r"source of labels in config.tasks.a.of 'colour'", {"tasks": (("a", {"of": "colour"}),)}),
-        (r"'domain' stands for something else", {"tasks": (("domain", {"of": "slant"}),)}),
+        (r"'domain' cannot be a task's name", {"tasks": (("domain", {"of": "slant"}),)}),
+        (r"'a/b' cannot be a task's name", {"tasks": (("a/b", {"of": "slant"}),)}),
+        (r"config.tasks names 'a' twice", {"tasks": (("b", {}), ("a", {"of": "slant"}), ("a", {"of": "slant"}))}),
+        (r"config.tasks holds \['a'\]: write \(NAME, \{...\}\)", {"tasks": (["a"],)}),
+        (r"flip changes what config.tasks measures", {"train_transforms": (("flip", {}),)}),
+        (r"config.swad judges weights by val/loss", {"swad": (2, 2, 0.3)}),
+        (
+            r"config.accumulate=2 would cut batches of 2 domains",
+            {
+                "data": "digits+glyphs:digits",
+                "tasks": (("a", {"data": "digits"}), ("b", {"of": "domain"})),
+                "accumulate": 2,
+                "mesh__data": 1,
+                "mesh__model": 8,
+            },
+        ),
         (r"key in config.tasks.a 'off'", {"tasks": (("a", {"off": "label"}),)}),
         (r"data in config.tasks.a.data 'usps'", {"tasks": (("a", {"data": "usps"}),)}),
         (r"config.tasks.a tells sources apart: name several", {"tasks": (("a", {"of": "domain"}),)}),

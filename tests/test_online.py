@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -108,6 +109,8 @@ def test_the_surest_supports_of_each_class_make_its_template():
 @pytest.mark.parametrize("size", [24, 32, 70])
 def test_every_image_arrives_once_and_nothing_fills_up_the_last_batch(size):
     split = from_array(RNG.integers(0, 256, (64, 8, 8), dtype=np.uint8), np.arange(64, dtype=np.int32), "x")
+    # Of two domains of other sizes, too.
+    split = dataclasses.replace(split, labels={**split.labels, "domain": np.int32(np.arange(64) < 50)})
     again = [
         [jax.device_get(batch) for batch in streams.arriving(split, compose([]), size, seed, meshes.make_mesh(devices))]
         for devices, seed in ((jax.devices()[: 1 if size == 70 else 8], 1), (jax.devices()[:1], 1), (None, 2))

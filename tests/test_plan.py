@@ -36,6 +36,7 @@ MIXING = {
     "maml": {"all-gather"},
     "reptile": {"all-gather"},
     "relational": {"all-gather"},
+    "simclr": {"all-gather"},
 }
 
 

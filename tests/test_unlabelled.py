@@ -260,12 +260,17 @@ def test_two_stages_and_what_they_leave(tmp_path):
     np.testing.assert_allclose(alone.outputs(few)["label"], held["test/outputs/label"][:5], atol=1e-5)
 
 
-def test_a_probe_may_follow():
+def test_a_probe_may_follow(tmp_path):
     finetuned, probed = (toy.toy_config(f"configs/vae.py{then}") for then in ("", ":then=probe"))
     assert "groups" not in finetuned.stages[1]
     assert probed.stages[1]["groups"] == (("head.*", {}), (".*", None))
     with pytest.raises(InputError, match=r"config.then='prob' must be probe"):
         build.experiment(toy.toy_config("configs/vae.py:then=prob"))
+    late = toy.toy_config("configs/vae.py", variants={"late": {"then": "probe"}})
+    with pytest.raises(InputError, match=r"write it behind the file's name"):
+        build.run(late, tmp_path, quiet=True)
+    with pytest.raises(InputError, match=r"write it behind the file's name"):
+        build.experiment(toy.toy_config("configs/scratch.py:then=probe"))
 
 
 def test_the_net_draws_what_it_takes_in():

@@ -93,6 +93,12 @@ def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
     fixed += [(f"{reduction.PART}/", None)] if config.reduce else []
     groups = [*fixed, *config.groups]
     made = optim.make(params, groups, schedule, **config.optim.to_dict())
+    for name, part in experiment.method.parts.items() if experiment.steps else ():
+        if part.trained and not any(made.moves(path) for path in made.labels if path.startswith(f"{name}/")):
+            raise InputError(
+                f"the method '{config.method}' learns the part '{name}', which config.groups freezes: put "
+                f"('{name}/', {{}}) before what freezes it."
+            )
     return dataclasses.replace(made, pinned=pruning.pinned(params, config))
 
 

@@ -132,7 +132,7 @@ def experiment(
 
 
 def first(wanted: Tasks) -> tasks.Task:
-    """Of several the one that reports and predictions are about."""
+    """Of several the one whose classes stand in the weights' file."""
     return next(iter(wanted.values()))
 
 
@@ -209,7 +209,7 @@ def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, lo
         )
     make = partial(told, config, module, wanted, loaded, target=bool(dataset.target), teacher=teacher)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
-    if "domains" not in asked(module):
+    if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method
     if count + ("target" in method.streams) < 2:
         raise InputError(
@@ -223,9 +223,9 @@ def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, lo
     if math.gcd(config.accumulate, count) > 1:
         raise InputError(
             f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
-            f"them, which the method '{config.method}' compares: take a number that shares no divisor with {count}."
+            f"them, and all are needed in each: take a number that shares no divisor with {count}."
         )
-    if "target" in method.streams:
+    if "target" in method.streams or dataset.tasks:
         return method
     # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
     return make(domains=count)

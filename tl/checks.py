@@ -51,9 +51,20 @@ def numbers(config: Config) -> None:
     for key, bound in least.items():
         if config[key] < bound:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
-    if config.get("then", "") not in ("", "probe"):
-        raise InputError(f"config.then='{config.then}' must be probe, or nothing for fine-tuning.")
+    then(config)
     averages.check(config)
+
+
+def then(config: Config) -> None:
+    """What config.then asks for is in the stages of the files that know it, made while they are read."""
+    asked = config.get("then", "")
+    if asked not in ("", "probe"):
+        raise InputError(f"config.then='{asked}' must be probe, or nothing for fine-tuning.")
+    if asked and not any("groups" in stage for stage in config.stages):
+        raise InputError(
+            "config.then='probe' is known to files such as configs/simclr.py while they are read: write it behind the "
+            "file's name, --config configs/simclr.py:then=probe."
+        )
 
 
 def online(config: Config, method: Method, steps: int) -> None:
@@ -71,12 +82,16 @@ def online(config: Config, method: Method, steps: int) -> None:
 
 def select(config: Config, wanted: Mapping[str, tasks.Task], dataset: Dataset) -> None:
     """The metric to select on must be one that evaluations of val will give, and not one of test."""
+    if averages.swad(config) and dataset.tasks:
+        raise InputError("config.swad judges weights by val/loss, and each of config.tasks has its own: leave one out.")
     if averages.swad(config) and not len(dataset.splits.get("val", ())):
         raise InputError("config.swad judges weights by val, and there is none: set config.val_fraction above 0.")
     if not config.select and not config.patience:
         return
     known: list[str] = []
     for task in wanted.values() if len(dataset.splits.get("val", ())) else ():
+        if not tasks.known(dataset.splits["val"].labels[task.name]).any():
+            continue
         probe = task.metrics(np.zeros((2, task.outputs)), np.zeros_like(dataset.splits["train"].labels[task.name][:2]))
         known += [f"{figures.prefix('val', task.name, wanted)}/{name}" for name in probe]
     if known and dataset.target and next(iter(wanted.values())).kind == "classification":

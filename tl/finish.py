@@ -173,14 +173,16 @@ def write_report(
 ) -> pathlib.Path:
     """`report.html`; `shown` are rows of pictures."""
     experiment = work.experiment
-    task, vectors = next(iter(experiment.tasks.values())), experiment.dataset.splits["train"].width > 0
+    every = list(experiment.tasks.values())
+    task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
+    vectors = experiment.dataset.splits["train"].width > 0
     classes, predicts = task.classes, not (vectors or experiment.method.online)
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
+    table = figures.labelled(task, collected[name]) if name else {}
     probabilities = labels = confusion = None
     examples: list[Any] = []
-    if name is not None:
-        table = figures.labelled(task, collected[name])
+    if name and len(table[task.name]):
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
         if "episode" in table:
             # A class is one of its episode, and an image by itself has no answer.
@@ -208,6 +210,7 @@ def write_report(
         predict=f"{command}FILES" if predicts else "",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
+        of_task="" if len(every) == 1 else f" of {task.name}",
         points=both_domains(collected["reference"], collected["target"], task.name)
         if {"reference", "target"} <= collected.keys() and task.kind == "classification"
         else None,

@@ -12,7 +12,7 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, episodes, images, increments, omniglot, several, sources, streams, transforms
+from tl.data import domains, episodes, images, increments, measured, omniglot, several, sources, streams, transforms
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
@@ -21,7 +21,18 @@ from tl.methods.base import Method
 from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
-ONE_KNOWN_TASK = ("target", "unlabelled", "nested", "increments", "earlier", "classes", "reverse_validation", "tasks")
+ONE_KNOWN_TASK = (
+    "target",
+    "transductive",
+    "target_labels",
+    "unlabelled",
+    "nested",
+    "increments",
+    "earlier",
+    "classes",
+    "reverse_validation",
+    "tasks",
+)
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -203,6 +214,12 @@ def open_data(config: Config) -> Dataset:
     if config.get("tasks"):
         without(config, "config.tasks", (*ONE_KNOWN_TASK, "class_weights", "label_smoothing", "transferability"))
         del how["kind"], how["classes"]
+        bent = [step for step, _ in (*config.train_transforms, *config.strong_transforms) if step in transforms.BENDING]
+        if bent and any(task.get("of") in measured.MEASURES for _, task in config.tasks):
+            raise InputError(
+                f"config.train_transforms: {bent[0]} changes what config.tasks measures on the image as it was: leave "
+                "it out; shift and random_crop change nothing."
+            )
         return several.open_tasks(config.data, config.tasks, **how, per_class=config.labels_per_class, fold=fold)
     hidden = config.get("unlabelled", False)
     if hidden and (config.target or not config.labels_per_class):

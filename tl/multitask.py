@@ -8,7 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl.errors import InputError
+
 Tree = Any
+
+
+def several(method: str, tasks: Collection[str]) -> None:
+    """InputError where there is only one task."""
+    if len(tasks) < 2:
+        raise InputError(f"the method '{method}' weighs several tasks, and there is one: set config.tasks.")
+
+
+def named(what: str, tasks: Collection[str], values: jax.Array) -> dict[str, jax.Array]:
+    """(T,) values as scalars to be logged, `what_TASK` each."""
+    return {f"{what}_{name}": values[i] for i, name in enumerate(tasks)}
 
 
 def gradient_of_each(objective: Callable[[Any], tuple[jax.Array, Any]], params: Tree) -> tuple[jax.Array, list, Any]:
@@ -21,6 +34,12 @@ def gradient_of_each(objective: Callable[[Any], tuple[jax.Array, Any]], params: 
 def shared(tree: Mapping[str, Tree], heads: Collection[str]) -> dict[str, Tree]:
     """What all tasks have in common: every part but the `heads`."""
     return {part: leaves for part, leaves in tree.items() if part not in heads}
+
+
+def has_common(params: Mapping[str, Any], heads: Collection[str]) -> None:
+    """InputError where the tasks have nothing but their heads."""
+    if not jax.tree.leaves(shared(params, heads)):
+        raise InputError("the tasks share no layer whose gradients could be compared: set config.bottleneck.width.")
 
 
 def dot(one: Tree, other: Tree) -> jax.Array:
@@ -68,8 +87,10 @@ def balanced(
     loss over its `first`, is to have a larger one; `rate` is that of the step on the sum of |norm - aim|, in which the
     aims are constants.
     """
-    ratio = losses / first
-    aim = norms.mean() * (ratio / ratio.mean()) ** alpha
+    # What is learnt to the end, or was never known, has come as far as can be: no task then lags behind another.
+    ratio = jnp.where(first > 0, losses / jnp.where(first > 0, first, 1), 0)
+    mean = ratio.mean()
+    aim = norms.mean() * jnp.where(mean > 0, ratio / jnp.where(mean > 0, mean, 1), 1) ** alpha
     # A norm is its weight times that of the bare loss, so its slope is norm / weight.
     moved = jnp.maximum(weights - rate * jnp.sign(norms - aim) * norms / weights, 1e-3)
     return moved * (len(weights) / moved.sum())

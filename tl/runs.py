@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from tl import checks, tasks, weights, workdir
 from tl import config as configs
-from tl import tasks, weights, workdir
 from tl.config import Config
 from tl.errors import InputError
 from tl.report import html, provenance, table
@@ -104,7 +104,8 @@ def print_set(rows: list[dict[str, Any]]) -> None:
     """The metrics of the test split, a line per variant."""
     leading = ("target/accuracy", "target/accuracy_oracle", "source/accuracy")
     if not any(r["metric"] == leading[0] for r in rows):
-        leading = ("test/accuracy", "test/loss", "test/f1_macro", "test/mae", "test/r2")
+        told = ("accuracy", "loss", "f1_macro", "mae", "r2")
+        leading = [r["metric"] for r in rows if leads(r["metric"], told)]
     shown = [r for r in rows if r["metric"] in leading]
     metrics = list(dict.fromkeys(r["metric"] for r in shown))
     variants = list(dict.fromkeys(r["variant"] for r in shown))
@@ -117,9 +118,15 @@ def print_set(rows: list[dict[str, Any]]) -> None:
     )
 
 
+def leads(metric: str, names: Sequence[str]) -> bool:
+    """Whether it is one of `names` on the test split, of any task."""
+    return metric.startswith("test/") and metric.rsplit("/", 1)[-1] in names
+
+
 def headline(summary: Summary) -> str:
     """The one figure to say of a run in passing."""
-    names = ("target/accuracy", "test/accuracy", "test/f1_macro", "test/r2", "val/accuracy")
+    of_tasks = [name for name in summary if leads(name, ("accuracy", "f1_macro", "r2"))]
+    names = ("target/accuracy", "test/accuracy", "test/f1_macro", "test/r2", "val/accuracy", *of_tasks)
     metric = next((n for n in names if n in summary), None)
     figure = f"{metric} {summary[metric]:.4f}" if metric else "done"
     return f"{figure}, {summary.get('time/wall_s', 0):.0f} s"
@@ -144,7 +151,8 @@ def run_stages(
             "what the source's labels taught. Leave one of the two out."
         )
     began = time.perf_counter()
-    base = configs.merged(config, {"stages": ()})
+    checks.then(config)
+    base = configs.merged(config, {"stages": (), "then": ""})
     stages = []
     folders = [folder / "stages" / str(number) for number in range(len(changes))]
     for number, own in enumerate(changes):
@@ -180,6 +188,8 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         raise InputError(
             f"config.combine='{config.combine}' joins what is trained already: use it with configs/evaluate.py."
         )
+    if config.tasks:
+        raise InputError(f"config.combine='{config.combine}' joins predictions of one task: leave config.tasks out.")
     began = time.perf_counter()
     specs = weights.split_specs(config.weights)
     if config.combine == "interpolate" and len(specs) != 2:

@@ -122,14 +122,17 @@ def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], ea
 
 
 def of_some(task: Task) -> Task:
-    """The same task where rows may have no label, -1 or NaN: the loss is the mean over those that have one."""
+    """The same task where rows may have no label, -1 or NaN: these have no loss, and are in no mean."""
 
-    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    def each(outputs: jax.Array, labels: jax.Array) -> jax.Array:
         there = known(labels)
         filled = jnp.where(there[(...,) + (None,) * (labels.ndim - 1)], labels, 0)
-        return losses.weighted_mean(task.each(outputs, filled), there.astype(outputs.dtype))
+        return jnp.where(there, task.each(outputs, filled), 0)
 
-    return dataclasses.replace(task, loss=loss)
+    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return losses.weighted_mean(each(outputs, labels), known(labels).astype(outputs.dtype))
+
+    return dataclasses.replace(task, each=each, loss=loss)
 
 
 def known(labels: Any) -> Any:

@@ -22,15 +22,16 @@ def measured(split: Split, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError(f"config.tasks asks for '{names[0]}', which is measured on images: the data holds vectors.")
     if not names:
         return {}
-    rows = [[MEASURES[name](stroke) for name in names] for stroke in map(ink, map(split.load, range(len(split))))]
+    strokes = (ink(split.load(i), str(split.names[i])) for i in range(len(split)))
+    rows = [[MEASURES[name](stroke) for name in names] for stroke in strokes]
     return dict(zip(names, np.array(rows, np.float32).T, strict=True))
 
 
-def ink(image: np.ndarray) -> np.ndarray:
+def ink(image: np.ndarray, name: str = "an image") -> np.ndarray:
     """(H, W, 3) uint8 -> (4 H, 4 W) of True where there is a stroke; InputError for an image of one colour."""
     grey = np.asarray(ndimage.zoom(image.mean(axis=2), ENLARGED, order=1))
     if grey.max() == grey.min():
-        raise InputError("an image of one colour has no stroke to measure: leave it out, or config.tasks.")
+        raise InputError(f"{name} is of one colour and has no stroke to measure: leave it out, or what is measured.")
     return grey >= (grey.max() + grey.min()) / 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from tl.data.sources import open_source
 from tl.errors import InputError, unknown
 
 SOURCES = ("label", "domain", *MEASURES)
-FIELDS = ("image", "index", "mask", "domain", "features")  # what else a batch holds
+# What else a batch, or a prediction, holds.
+TAKEN = ("image", "index", "mask", "domain", "features", "query", "episode", "file", "probabilities")
 KEYS = ("of", "kind", "data", "layer")
 
 
@@ -30,12 +32,7 @@ def open_tasks(sources: str, tasks: Sequence[tuple[str, Mapping[str, Any]]], **h
     specs = [spec.strip() for spec in sources.split("+")]
     if "" in specs:
         raise InputError(f"config.data='{sources}' has nothing on one side of a '+': several sources are written A+B.")
-    wanted = {name: dict(task) for name, task in tasks}
-    for name, _ in tasks:
-        if name in FIELDS or len(wanted) < len(tasks):
-            raise InputError(
-                f"config.tasks: '{name}' stands for something else, or twice: give each a name of its own."
-            )
+    wanted = read_tasks(tasks)
     names = domains.short_names(specs)
     places = {name: place_of(name, task, names) for name, task in wanted.items()}
     opened = []
@@ -64,7 +61,26 @@ def open_tasks(sources: str, tasks: Sequence[tuple[str, Mapping[str, Any]]], **h
     }
     digest = hashlib.sha256(" ".join(part.fingerprint for part in opened).encode()).hexdigest()
     first = next(iter(found.values()))
-    return Dataset(held, first[1], digest, names if len(specs) > 1 else (), tasks=found)
+    return Dataset(
+        held, first[1] if first[0] in labels.CLASS_KINDS else (), digest, names if len(specs) > 1 else (), tasks=found
+    )
+
+
+def read_tasks(tasks: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """config.tasks by name; InputError for what is no pair of a name and a table, and for a name that cannot be."""
+    wanted: dict[str, dict[str, Any]] = {}
+    for pair in tasks:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], Mapping)):
+            raise InputError(f"config.tasks holds {pair!r}: write (NAME, {{...}}) for each task.")
+        name = str(pair[0])
+        if not re.fullmatch(r"[A-Za-z]\w*", name) or name in TAKEN:
+            raise InputError(
+                f"config.tasks: '{name}' cannot be a task's name: letters, digits and _, but not {', '.join(TAKEN)}."
+            )
+        if name in wanted:
+            raise InputError(f"config.tasks names '{name}' twice: give each task a name of its own.")
+        wanted[name] = dict(pair[1])
+    return wanted
 
 
 def is_own(task: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from tl import mesh as meshes
 from tl.data.base import Split
-from tl.data.order import Order, order
+from tl.data.order import Order, endless, order
 from tl.data.transforms import Transform
 from tl.errors import InputError
 
@@ -169,7 +169,10 @@ def arriving(split: Split, transform: Transform, batch_size: int, seed: int, mes
 
     Nothing fills up the last batch, which counts in what is learnt from it: it is shorter, and whole on each device.
     """
-    stream = partial(train_stream, split, transform, batch_size=batch_size, seed=seed, name="arriving")
+    # One after the other as the order has them, not as many of each domain.
+    places = endless(len(split), seed, "arriving")
+    how = {"batch_size": batch_size, "seed": seed, "name": "arriving", "places": places}
+    stream = partial(train_stream, split, transform, **how)
     full, rest = divmod(len(split), batch_size)
     if full:
         own = {"rows": stream().slice(slice(0, full))}

@@ -23,6 +23,7 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Steps = Sequence[tuple[str, dict[str, Any]]]
 
 FIXED = ("resize", "centre_crop")  # those that draw nothing
+BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop")  # that change a stroke's form
 BILINEAR = Image.Resampling.BILINEAR
 
 

@@ -20,6 +20,8 @@ def write(folder: pathlib.Path, step: int, collected: Mapping[str, Collected], t
             if task.kind not in ("classification", "binary") or task.name not in table:
                 continue
             rows = figures.labelled(task, table)
+            if not len(rows["index"]):
+                continue
             predicted = task.probabilities(rows[f"outputs/{task.name}"]).argmax(axis=1)
             matrix = metrics.confusion(rows[task.name], predicted, len(task.classes))
             report = metrics.class_report(matrix)

@@ -43,7 +43,8 @@ def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> di
         for task in tasks.values():
             if task.name not in table:
                 continue
-            metrics = of_one(task, labelled(task, table))
+            rows = labelled(task, table)
+            metrics = of_one(task, rows) if len(rows["index"]) else {}
             values |= {f"{prefix(name, task.name, tasks)}/{metric}": value for metric, value in metrics.items()}
     (task, *_) = tasks.values()
     if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":

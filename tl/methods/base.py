@@ -91,12 +91,6 @@ def the_classification(tasks: Mapping[str, Task], method: str) -> Task:
     return task
 
 
-def several(method: str, tasks: Mapping[str, Task]) -> None:
-    """InputError where there is only one task."""
-    if len(tasks) < 2:
-        raise InputError(f"the method '{method}' weighs several tasks, and there is one: set config.tasks.")
-
-
 def loss_of_each(net: Any, tasks: Mapping[str, Task], inputs: Mapping[str, jax.Array], **flags: Any) -> jax.Array:
     """(T,) the tasks' losses on one stream's rows; `flags` as for `net.outputs`."""
     outputs = net.outputs(inputs, **flags)

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from tl import multitask
-from tl.methods.base import Batch, Method, loss_of_each, several, within
+from tl.methods.base import Batch, Method, loss_of_each, within
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, temperature: float = 2.0, every: int = 50) -> Method:
     """Losses are compared between stretches of `every` steps (the paper: epochs); `temperature` evens the weights."""
-    several("dwa", tasks)
+    multitask.several("dwa", tasks)
     within("temperature", temperature, 1e-3, math.inf)
     within("every", every, 1, math.inf)
 
@@ -29,8 +29,7 @@ def make(tasks: Mapping[str, Task], *, temperature: float = 2.0, every: int = 50
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
         shares = weights(memory).astype(each.dtype)
-        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
-        scalars |= {f"weight_{name}": shares[i] for i, name in enumerate(tasks)}
+        scalars = multitask.named("loss", tasks, each) | multitask.named("weight", tasks, shares)
         return (shares * each).sum(), {**scalars, "carry": {"losses": jax.lax.stop_gradient(each)}}
 
     def after(memory: Any, variables: Any, carry: Any) -> Any:

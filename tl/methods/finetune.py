@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl import mixing
+from tl import mixing, multitask
 from tl.errors import InputError
-from tl.methods.base import Batch, Method
+from tl.methods.base import Batch, Method, loss_of_each
 from tl.tasks import Task
 
 
@@ -23,17 +23,16 @@ def make(tasks: Mapping[str, Task], *, mixup: float = 0.0, cutmix: float = 0.0) 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
         if not alpha:
-            outputs = net.outputs(inputs)
-            values = {name: task.loss(outputs[name], inputs[name]) for name, task in tasks.items()}
+            each = loss_of_each(net, tasks, inputs)
         else:
             mixed = mix(key, inputs["image"], alpha, net.dtype)
             outputs = net.outputs({**inputs, "image": mixed.image})
-            values = {}
+            values = []
             for name, task in tasks.items():
                 own = task.loss(outputs[name], inputs[name])
                 other = task.loss(outputs[name], inputs[name][mixed.partner])
-                values[name] = mixed.share * own + (1 - mixed.share) * other
-        parts = {f"loss_{name}": value for name, value in values.items()} if len(values) > 1 else {}
-        return jnp.stack(list(values.values())).sum(), parts
+                values.append(mixed.share * own + (1 - mixed.share) * other)
+            each = jnp.stack(values)
+        return each.sum(), multitask.named("loss", tasks, each) if len(tasks) > 1 else {}
 
     return Method(streams=("train",), steps=[(loss, None)])

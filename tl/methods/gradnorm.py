@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from tl import multitask
-from tl.methods.base import Batch, Method, head_name, loss_of_each, several, within
+from tl.methods.base import Batch, Method, head_name, loss_of_each, within
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) -> Method:
-    """`alpha`: how much a task that lags behind is helped; `rate` at which the weights move."""
-    several("gradnorm", tasks)
+    """`alpha`: how much a task that lags behind is helped; `rate` at which the weights move.
+
+    With config.accumulate they move by the last piece of a batch alone.
+    """
+    multitask.several("gradnorm", tasks)
     within("alpha", alpha, 0, math.inf)
     within("rate", rate, 0, 1)
     heads = [head_name(list(tasks), name) for name in tasks]
@@ -27,8 +30,8 @@ def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
         weights = memory["weights"].astype(each.dtype)
-        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
-        scalars |= {f"weight_{name}": weights[i] for i, name in enumerate(tasks)}
+        multitask.has_common(net.params, heads)
+        scalars = multitask.named("loss", tasks, each) | multitask.named("weight", tasks, weights)
         return weights * each, {**scalars, "carry": {"losses": jax.lax.stop_gradient(each)}}
 
     def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
@@ -38,12 +41,11 @@ def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) 
         return multitask.total(each), (losses.sum(), ({**aux, "carry": {**aux["carry"], "norms": norms}}, stats))
 
     def after(memory: Any, variables: Any, carry: Any) -> Any:
-        began = memory["first"].sum() > 0
-        first = jnp.where(began, memory["first"], carry["losses"])
+        first = jnp.where(memory["first"] > 0, memory["first"], carry["losses"])
         moved = multitask.balanced(memory["weights"], carry["norms"], carry["losses"], first, alpha, rate)
         return {"weights": moved.astype(memory["weights"].dtype), "first": first.astype(memory["first"].dtype)}
 
     def memory(net: Any, data: Any) -> dict[str, jax.Array]:
-        return {"weights": jnp.ones(len(tasks)), "first": jnp.zeros(len(tasks))}  # no loss is 0 at first
+        return {"weights": jnp.ones(len(tasks)), "first": jnp.zeros(len(tasks))}
 
     return Method(streams=("train",), steps=[(loss, None)], memory=memory, after=after, gradient=gradient)

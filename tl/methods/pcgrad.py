@@ -8,19 +8,19 @@ from typing import Any
 import jax
 
 from tl import multitask
-from tl.methods.base import Batch, Method, head_name, loss_of_each, several
+from tl.methods.base import Batch, Method, head_name, loss_of_each
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task]) -> Method:
     """No hyper-parameters. What the tasks share is compared, which is everything but their heads."""
-    several("pcgrad", tasks)
+    multitask.several("pcgrad", tasks)
     heads = [head_name(list(tasks), name) for name in tasks]
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
-        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
-        return each, {**scalars, "order": jax.random.permutation(key, len(tasks))}
+        multitask.has_common(net.params, heads)
+        return each, {**multitask.named("loss", tasks, each), "order": jax.random.permutation(key, len(tasks))}
 
     def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
         losses, each, (aux, stats) = multitask.gradient_of_each(objective, params)

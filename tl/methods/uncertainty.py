@@ -11,22 +11,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl.methods.base import Batch, Method, Part, loss_of_each, several
+from tl import multitask
+from tl.methods.base import Batch, Method, Part, loss_of_each
 from tl.models.heads import Scalars
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task]) -> Method:
     """No hyper-parameters: every s starts at 0."""
-    several("uncertainty", tasks)
+    multitask.several("uncertainty", tasks)
     halves = [0.5 if task.kind == "regression" else 1.0 for task in tasks.values()]
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
         log_variance = net.log_variance()
         value = (jnp.exp(-log_variance) * jnp.array(halves, each.dtype) * each + log_variance / 2).sum()
-        scalars = {f"loss_{name}": each[i] for i, name in enumerate(tasks)}
-        return value, scalars | {f"log_variance_{name}": log_variance[i] for i, name in enumerate(tasks)}
+        return value, multitask.named("loss", tasks, each) | multitask.named("log_variance", tasks, log_variance)
 
     part = Part(lambda: Scalars(len(tasks)))
     return Method(streams=("train",), steps=[(loss, None)], parts={"log_variance": part})

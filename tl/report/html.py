@@ -35,6 +35,7 @@ def write_run(
     pictures: Mapping[str, np.ndarray] | None = None,
     params_table: Sequence[Mapping[str, Any]] = (),
     kind: str = "classification",
+    of_task: str = "",
     confusion: np.ndarray | None = None,
     class_report: Mapping[str, np.ndarray] | None = None,
     command: str = "",
@@ -44,13 +45,12 @@ def write_run(
 ) -> pathlib.Path:
     """Write `folder/report.html`; what is empty or None has no section.
 
-    rows: the log's (`Log.rows()`). summary: the flat one of `summary.json`.
-    probabilities: (N, C), or with kind="regression" the predictions (N,) or (N, K); labels: (N,) or (N, K).
-    examples: (uint8 image (H, W, 3), name, true, predicted, probability); an int is an index into `classes`,
-    text and floats are shown as they are. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
+    rows: `Log.rows()`. summary: the flat one of `summary.json`. probabilities: (N, C), or with kind="regression" the
+    predictions (N,) or (N, K); labels: (N,) or (N, K). examples: (uint8 image (H, W, 3), name, true, predicted,
+    probability); an int is an index into `classes`. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
     pictures: see `sections.pictures`. params_table: one mapping of column to value for each group.
     points: (N, 2) map of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C)
-    counts, rows true. class_report: column -> (C,), as precision, recall. command, predict: how to do it again.
+    counts, rows true. of_task: " of NAME", the one of several. class_report: column -> (C,). command, predict: how to.
     """
     results = sections.results(summary)
     return _write(
@@ -58,6 +58,7 @@ def write_run(
         "run.html.j2",
         title=title,
         kind=kind,
+        of_task=of_task,
         summary=dict(summary),
         headlines=sections.headlines(summary),
         results=results,
@@ -66,7 +67,6 @@ def write_run(
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
         choices=sections.choices(summary),
-        distance=summary.get("target/a_distance"),
         domain_maps=sections.domain_maps(*(points or (None, None, None)), classes),
         confusion=None if confusion is None else sections.confusion(np.asarray(confusion), classes),
         class_columns=list(class_report or ()),

@@ -59,22 +59,21 @@ def convert(tensors: Mapping[str, np.ndarray], model_name: str, **model_args: An
 def merge(wanted: Mapping[str, tuple[int, ...]], loaded: Flat, *, head: str = "auto") -> Flat:
     """The leaves of `loaded` that go into a network whose leaves have the shapes `wanted`.
 
-    The backbone must be filled leaf for leaf and nothing may be left over. The head: "auto" keeps it if all
-    its leaves fit and leaves it out otherwise, "keep" demands it, "replace" drops it. Raises one InputError
-    that lists both sides.
+    The backbone must be filled leaf for leaf and nothing may be left over. The heads, `head` or one `head_TASK` each:
+    "auto" keeps one if all its leaves fit and leaves it out otherwise, "keep" demands all, "replace" drops them.
+    Raises one InputError that lists both sides.
     """
     if head not in ("auto", "keep", "replace"):
         raise errors.unknown("treatment of the head", head, ("auto", "keep", "replace"))
     wanted = {key: tuple(shape) for key, shape in wanted.items()}
     shapes = {key: value.shape for key, value in loaded.items()}
-    heads = {key for key in loaded if _part(key) == "head"}
     required = {key for key in wanted if _part(key) == "backbone"}
-    wanted_head = {key for key in wanted if _part(key) == "head"}
-    fits = heads == wanted_head and all(shapes[key] == wanted[key] for key in heads)
-    if head == "keep" or (head == "auto" and fits):
-        required |= wanted_head
-    else:
-        shapes = {key: shape for key, shape in shapes.items() if key not in heads}
+    for part in {_part(key) for key in (*wanted, *shapes) if _is_head(key)}:
+        own, there = ({k: shape for k, shape in of.items() if _part(k) == part} for of in (wanted, shapes))
+        if head == "keep" or (head == "auto" and own == there):
+            required |= own.keys()
+        else:
+            shapes = {key: shape for key, shape in shapes.items() if key not in there}
     unfilled = [f"{key} {wanted[key]}" for key in required if key not in shapes]
     unused = [f"{key} {shapes[key]}" for key in shapes if key not in wanted]
     other = [
@@ -96,6 +95,10 @@ def merge(wanted: Mapping[str, tuple[int, ...]], loaded: Flat, *, head: str = "a
 def _part(key: str) -> str:
     """'params/backbone/stem/conv/kernel' -> 'backbone'."""
     return [*key.split("/"), ""][1]
+
+
+def _is_head(key: str) -> bool:
+    return _part(key) == "head" or _part(key).startswith("head_")
 
 
 def _listed(title: str, lines: list[str]) -> str:
