@@ -36,7 +36,7 @@ MIXING = {
     "maml": {"all-gather"},
     "reptile": {"all-gather"},
     "relational": {"all-gather"},
-    "simclr": {"all-gather"},
+    "simclr": {"all-gather", "collective-permute"},
 }
 
 

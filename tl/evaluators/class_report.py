@@ -20,7 +20,7 @@ def write(folder: pathlib.Path, step: int, collected: Mapping[str, Collected], t
             if task.kind not in ("classification", "binary") or task.name not in table:
                 continue
             rows = figures.labelled(task, table)
-            if not len(rows["index"]):
+            if not len(rows[task.name]):
                 continue
             predicted = task.probabilities(rows[f"outputs/{task.name}"]).argmax(axis=1)
             matrix = metrics.confusion(rows[task.name], predicted, len(task.classes))

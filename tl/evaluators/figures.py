@@ -44,7 +44,7 @@ def figures(collected: Mapping[str, Collected], tasks: Mapping[str, Task]) -> di
             if task.name not in table:
                 continue
             rows = labelled(task, table)
-            metrics = of_one(task, rows) if len(rows["index"]) else {}
+            metrics = of_one(task, rows) if len(rows[task.name]) else {}
             values |= {f"{prefix(name, task.name, tasks)}/{metric}": value for metric, value in metrics.items()}
     (task, *_) = tasks.values()
     if {"reference", "val", "unlabelled"} <= collected.keys() and task.kind == "classification":
