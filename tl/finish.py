@@ -175,8 +175,8 @@ def write_report(
     experiment = work.experiment
     every = list(experiment.tasks.values())
     task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
-    vectors = experiment.dataset.splits["train"].width > 0
-    classes, predicts = task.classes, not (vectors or experiment.method.online)
+    pictured = experiment.dataset.splits["train"].pictures
+    classes, predicts = task.classes, pictured and not experiment.method.online
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
     table = figures.labelled(task, collected[name]) if name else {}
@@ -190,7 +190,7 @@ def write_report(
             command += "--shots FOLDER "
         if task.kind in ("classification", "binary"):
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
-        if confusion is not None and not vectors:
+        if confusion is not None and pictured:
             examples = choose_examples(experiment, name, table, task.name, probabilities, classes)
     return html.write_run(
         work.folder,
@@ -202,7 +202,7 @@ def write_report(
         probabilities=probabilities,
         labels=labels,
         examples=examples,
-        batch_image=None if vectors else first_batch(experiment),
+        batch_image=first_batch(experiment) if pictured else None,
         pictures=shown,
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),

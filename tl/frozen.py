@@ -75,11 +75,13 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     """
     if not on_accelerator() or random_views(experiment) or jax.process_count() > 1:
         return {}
-    shapes = {name: rows["image"].shape[1:] for name, rows in one_batch(experiment).items()}
+    field = experiment.dataset.field
+    shapes = {name: rows[field] for name, rows in one_batch(experiment).items()}
     passes = {name: experiment.passes[name] for name in shapes}
-    if sum(math.prod(shapes[name]) * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
+    each = {name: math.prod(rows.shape[1:]) * rows.dtype.itemsize for name, rows in shapes.items()}
+    if sum(each[name] * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
         return {}
-    return {name: collect(lambda batch: {"image": batch["image"]}, batches) for name, batches in passes.items()}
+    return {name: collect(lambda batch: {field: batch[field]}, batches) for name, batches in passes.items()}
 
 
 def on_accelerator() -> bool:
@@ -136,10 +138,11 @@ def map_shapes(experiment: Experiment, state: State, bind: Callable[..., Any]) -
     found: dict[Any, Mapping[str, Any]] = {}
     by_stream = {}
     for stream, rows in one_batch(experiment).items():
-        image = {"image": rows["image"]}
-        if rows["image"] not in found:
-            found[rows["image"]] = jax.eval_shape(lambda p, s, b: bind(p, s).maps(b), state.params, state.stats, image)
-        by_stream[stream] = found[rows["image"]]
+        shape = rows[experiment.dataset.field]
+        if shape not in found:
+            read = {experiment.dataset.field: shape}
+            found[shape] = jax.eval_shape(lambda p, s, b: bind(p, s).maps(b), state.params, state.stats, read)
+        by_stream[stream] = found[shape]
     return by_stream
 
 
@@ -164,7 +167,10 @@ def suffices(
     method = experiment.method
     key = jax.random.key(0)
     batch = {
-        stream: {**{k: v for k, v in rows.items() if k != "image"}, f"map/{name}": shapes[stream][name]}
+        stream: {
+            **{k: v for k, v in rows.items() if k != experiment.dataset.field},
+            f"map/{name}": shapes[stream][name],
+        }
         for stream, rows in one_batch(experiment).items()
     }
 

@@ -55,7 +55,7 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Preproces
     check_kind(config, dataset)
     steps = {name: training_transforms(config, preprocess, name) for name in splits}
     usual = transforms.evaluation(preprocess)
-    if dataset.splits["train"].width:
+    if not dataset.splits["train"].pictures:
         steps, usual = {name: [] for name in splits}, []
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
     plain = transforms.compose(usual)
@@ -140,14 +140,17 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
 
 
 def check_kind(config: Config, dataset: Dataset) -> None:
-    """Vectors and images each need a model and transforms of their own kind."""
-    width = dataset.splits["train"].width
-    if bool(width) != (config.model == "vectors"):
-        held = f"vectors of {width} numbers: set config.model='vectors'" if width else "images: choose another model"
-        raise InputError(f"config.model='{config.model}' does not go with config.data, which holds {held}.")
+    """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
+    train = dataset.splits["train"]
+    fitting = models.reading(train.field, numbers=bool(train.width))
+    if config.model not in fitting:
+        wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 4 else "another model"
+        raise InputError(
+            f"config.model='{config.model}' does not go with config.data, which holds {train.holds}: set {wanted}."
+        )
     for key in ("train_transforms", "strong_transforms"):
-        if width and config[key]:
-            raise InputError(f"config.{key} changes images, but config.data holds vectors: set it to ().")
+        if config[key] and not train.pictures:
+            raise InputError(f"config.{key} changes images, but config.data holds {train.holds}: set it to ().")
 
 
 def stream_split(name: str, dataset: Dataset, config: Config) -> Split:

@@ -61,11 +61,14 @@ class Net:
     def maps(self, inputs: Mapping[str, jax.Array], *, part: str = "backbone", **flags: Any) -> dict[str, jax.Array]:
         """The stage maps of `part` by name, the last being `pooled` (N, D). `inputs` is a stream's batch.
 
-        The backbone takes the field it knows: `image`, or a cached map `map/NAME`, behind which it goes on.
+        The backbone takes the field it `reads`, images by default, or a cached map `map/NAME`, behind which it goes on.
         """
         for field, value in inputs.items():
             if part == "backbone" and field.startswith("map/"):
                 return self.call(part, value, start=field.removeprefix("map/"), **flags)
+        reads = getattr(self.modules[part], "reads", "image")
+        if reads != "image":
+            return self.call(part, inputs[reads], **flags)
         image, wanted = inputs["image"], self.preprocess[part]
         if part != "backbone" and image.ndim == 4 and image.shape[1:3] != (wanted.size, wanted.size):
             # The images are as the backbone wants them: another network may want another size.

@@ -36,11 +36,12 @@ def answers(
     def one(name: str) -> Collected:
         held, now = experiment.evals[name], state
         assert held.split is not None
+        field = held.split.field
         assert held.transform is not None
 
         def said(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
             nonlocal now
-            now, outputs = jitted(now, {"image": batch["image"]})  # nothing else: no label
+            now, outputs = jitted(now, {field: batch[field]})  # nothing else: no label
             return {f"outputs/{task}": value for task, value in outputs.items()}
 
         batch_size = config.eval_batch_size or config.batch_size

@@ -1,4 +1,4 @@
-"""What every source of images gives: splits that load one image at a time, with their labels beside them."""
+"""What every source gives: splits that load one image, text or triple at a time, with their labels beside them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """N images and their labels.
+    """N images, or rows of another `field`, and their labels.
 
     `load(i)` gives image i as uint8 (H, W, 3) RGB, or with `width` D row i as float32 (D,), and may be called from
-    several threads; a broken file raises InputError with its name. `labels` holds one array of N rows for each
-    task: int32 (N,) for classes, float32 (N,) or (N, K) for targets and multi-label. `names` are the file names or
-    `SET/POSITION`, for reports. `in_memory` says that `load` only indexes an array, so that more threads would
-    bring nothing.
+    several threads. Rows of another field are as the models want them that read it. A broken file raises InputError
+    with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes, float32 (N,) or
+    (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for reports. `in_memory` says
+    that `load` only indexes an array, so that more threads would bring nothing.
     """
 
     load: Callable[[int], np.ndarray]
@@ -24,10 +24,21 @@ class Split:
     names: Sequence[str]
     in_memory: bool = False
     width: int = 0  # of the vectors that stand in place of images
+    field: str = "image"  # under which a batch holds the rows, and which the model `reads`
     origin: str = ""  # fingerprint of the source, or of the sources, that the images are from
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def holds(self) -> str:
+        """What the rows are, in words."""
+        return f"vectors of {self.width} numbers" if self.width else {"image": "images"}.get(self.field, self.field)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether there is something to look at: neither vectors nor anything else than images."""
+        return self.field == "image" and not self.width
 
     def take(self, indices: np.ndarray | Sequence[int]) -> Split:
         """The images at `indices`, in that order."""
@@ -58,6 +69,11 @@ class Dataset:
     domains: tuple[str, ...] = ()
     target: str = ""
     tasks: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def field(self) -> str:
+        """Under which a batch holds the rows."""
+        return self.splits["train"].field
 
 
 def concatenate(first: Split, second: Split) -> Split:

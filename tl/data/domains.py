@@ -139,9 +139,9 @@ def _check_apart(specs: Sequence[str], opened: Sequence[Dataset]) -> None:
 
 def check_widths(opened: list[tuple[str, Dataset]]) -> None:
     """Images with images, vectors with vectors of the same features."""
-    kinds = {name: dataset.splits["train"].width for name, dataset in opened}
+    kinds = {name: dataset.splits["train"].holds for name, dataset in opened}
     if len(set(kinds.values())) > 1:
-        said = ", ".join(f"'{name}' {f'vectors of {width}' if width else 'images'}" for name, width in kinds.items())
+        said = ", ".join(f"'{name}' {what}" for name, what in kinds.items())
         raise InputError(f"the domains hold different things ({said}): name domains with the same features.")
 
 

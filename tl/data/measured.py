@@ -18,8 +18,8 @@ ENLARGED = 4  # times: a stroke is a few pixels wide
 
 def measured(split: Split, names: Sequence[str]) -> dict[str, np.ndarray]:
     """{name: (N,) float32} of each of MEASURES that is asked for, for all images."""
-    if split.width and names:
-        raise InputError(f"config.tasks asks for '{names[0]}', which is measured on images: the data holds vectors.")
+    if names and not split.pictures:
+        raise InputError(f"config.tasks asks for '{names[0]}', which is measured on images: the data holds none.")
     if not names:
         return {}
     strokes = (ink(split.load(i), str(split.names[i])) for i in range(len(split)))

@@ -38,12 +38,12 @@ def train_stream(
 ) -> grain.MapDataset:
     """An endless data set whose element [step] is this host's rows of the batch of that step.
 
-    Rows: `image` uint8 (B, H, W, 3), every label field, `index` int32 (position in `split`). Epochs are
-    shuffled anew and follow each other without a gap, so a batch may span two, and the split may be smaller
-    than a batch. `name` gives streams with one seed different orders. The hosts' rows, one after the other,
-    are the same global batch for any number of hosts. For a stream that is replicated, not sharded, pass
-    process_count=1. Rows with a field `domain` come from each domain in turn, see order.Balanced; `places` is
-    any other order.
+    Rows: `image` uint8 (B, H, W, 3), or the split's own field, every label field, `index` int32 (position in
+    `split`). Epochs are shuffled anew and follow each other without a gap, so a batch may span two, and the split
+    may be smaller than a batch. `name` gives streams with one seed different orders. The hosts' rows, one after the
+    other, are the same global batch for any number of hosts. For a stream that is replicated, not sharded, pass
+    process_count=1. Rows with a field `domain` come from each domain in turn, see order.Balanced; `places` is any
+    other order.
     """
     index = jax.process_index() if process_index is None else process_index
     count = jax.process_count() if process_count is None else process_count
@@ -52,10 +52,10 @@ def train_stream(
     labels = dict(split.labels)
 
     def load(i: int) -> Batch:
-        return {"image": split.load(i), **{k: v[i] for k, v in labels.items()}, "index": np.int32(i)}
+        return {split.field: split.load(i), **{k: v[i] for k, v in labels.items()}, "index": np.int32(i)}
 
     def augment(record: Batch, rng: np.random.Generator) -> Batch:
-        return {**record, "image": transform(record["image"], rng)}
+        return {**record, split.field: transform(record[split.field], rng)}
 
     rows = order(len(split), seed, name, shuffle=shuffle, domain=labels.get("domain"), places=places)
     # The random numbers of `augment` depend on a row's place in the endless order, so hosts must be cut out
@@ -118,7 +118,7 @@ class EvalBatches:
         for rows in self._rows.to_iter_dataset(options):
             if kept is not None:
                 kept.append(rows)
-                if rows["image"].nbytes * len(self) > KEEP_BYTES:
+                if sum(values.nbytes for values in rows.values()) * len(self) > KEEP_BYTES:
                     kept = None
             yield self._put(rows)
         self._kept = kept
@@ -144,8 +144,8 @@ def eval_batches(
     """
 
     def load(i: int) -> Batch:
-        image = transform(split.load(i), np.random.default_rng(i))
-        return {"image": image, **{k: v[i] for k, v in split.labels.items()}, "index": np.int32(i)}
+        row = transform(split.load(i), np.random.default_rng(i))
+        return {split.field: row, **{k: v[i] for k, v in split.labels.items()}, "index": np.int32(i)}
 
     def read(start: int, stop: int) -> Batch:
         return _stack([load(i) for i in range(start, stop)])
@@ -227,7 +227,7 @@ def _filled(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def _stack(records: Sequence[Batch]) -> Batch:
-    shapes = {record["image"].shape for record in records}
+    shapes = {record["image"].shape for record in records if "image" in record}
     if len(shapes) > 1:
         raise InputError(
             f"images of different sizes in one batch, such as {sorted(shapes)[:2]}: end the transforms "

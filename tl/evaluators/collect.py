@@ -34,6 +34,10 @@ def fields_of(
     return mesh.in_pieces(of, batch, over, together)
 
 
+# What the network reads, in no table of answers.
+INPUTS = ("image", "tokens", "triple")
+
+
 def collect(
     predict: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
     batches: Iterable[Mapping[str, Any]],
@@ -49,7 +53,7 @@ def collect(
         small = {
             field: value
             for field, value in batch.items()
-            if value.ndim <= 2 and field != "image" and not field.startswith("map/")
+            if value.ndim <= 2 and field not in INPUTS and not field.startswith("map/")
         }
         current = {**small, **predict(batch)}
         if pending is not None:  # fetched one batch late: the device computes while the host copies

@@ -29,6 +29,16 @@ def family(name: str) -> ModuleType:
     raise errors.unknown("model", name, names())
 
 
+def reading(field: str, *, numbers: bool = False) -> tuple[str, ...]:
+    """Names of the backbones that read this field of a batch; `numbers`: in place of images, vectors."""
+    return tuple(
+        name
+        for module in FAMILIES
+        for name in module.VARIANTS
+        if getattr(module.Backbone, "reads", "image") == field and (module is vectors) == numbers
+    )
+
+
 def preprocess(name: str) -> Preprocess:
     """How the published weights of `name` want their images."""
     return family(name).PREPROCESS[name]
