@@ -12,9 +12,12 @@ import toy
 from numpy.testing import assert_allclose
 from safetensors.numpy import load_file
 
-from tl import begin, build, config, distillation, predictor
+from tl import begin, build, config, distillation, mixing, predictor
 from tl.errors import InputError
 from tl.evaluators.collect import collect
+from tl.methods import distill
+from tl.methods.base import Part
+from tl.tasks import make as make_task
 
 
 def test_attention_is_the_normalised_mean_square_over_channels():
@@ -90,6 +93,38 @@ def test_the_loss_is_shared_between_labels_and_teacher():
     first = toy.Steps(row("distill", method_args={"share": 0.25, "temperature": 2.0})).run(1)[0]
     assert first["loss"] == pytest.approx(0.75 * first["loss_task"] + 0.25 * first["loss_teacher"], rel=1e-5)
     assert first["loss_teacher"] > 0
+
+
+def test_student_and_teacher_see_the_same_mixtures():
+    """Student and teacher are linear in the pixels' mean; the mixture is drawn as tl/mixing.py draws it."""
+
+    class Linear:
+        dtype = "float32"
+
+        def outputs(self, inputs):
+            value = inputs["image"].mean(axis=(1, 2, 3))
+            return {"label": jnp.stack([value, jnp.zeros_like(value)], axis=1)}
+
+        def maps(self, inputs, part, train):
+            return {"outputs": 2 * self.outputs(inputs)["label"]}
+
+    tasks = {"label": make_task("label", "classification", ("a", "b"))}
+    method = distill.make(tasks, share=0.25, temperature=2.0, mixup=0.4, teacher=Part(Linear, outputs=2, source="x"))
+    level, labels, key = np.array([1.0, -2.0, 3.0]), np.array([0, 1, 1]), jax.random.key(3)
+    image = jnp.asarray(level, jnp.float32)[:, None, None, None] * jnp.ones((1, 2, 2, 3))
+    value, scalars = method.steps[0][0](
+        Linear(), {"train": {"image": image, "label": jnp.asarray(labels)}}, (), key, jnp.zeros(())
+    )
+    mixed = mixing.mixup(key, image, 0.4)
+    share, partner = float(mixed.share), np.asarray(mixed.partner)
+    x = share * level + (1 - share) * level[partner]
+    log = lambda z: np.stack([-np.log1p(np.exp(-z)), -np.log1p(np.exp(z))], axis=1)  # noqa: E731
+    hard = -(share * log(x)[range(3), labels] + (1 - share) * log(x)[range(3), labels[partner]]).mean()
+    answers = np.exp(log(2 * x / 2))
+    soft = 2.0**2 * (answers * (log(2 * x / 2) - log(x / 2))).sum(axis=1).mean()
+    assert_allclose(scalars["loss_task"], hard, rtol=1e-5)
+    assert_allclose(scalars["loss_teacher"], soft, rtol=1e-4)
+    assert_allclose(value, 0.75 * hard + 0.25 * soft, rtol=1e-5)
 
 
 def test_teachers_that_cannot_teach():

@@ -56,7 +56,7 @@ FLOORS = {
     "tl.data": ("tl.data", "tl.mesh", "tl.preprocess", "tl.episodes"),
     "tl.models": ("tl.models", "tl.preprocess"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
-    "tl.unlabelled": ("tl.methods.base", "tl.contrast", "tl.tasks"),
+    "tl.unlabelled": ("tl.methods.base", "tl.contrast", "tl.mixing", "tl.tasks"),
     "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),

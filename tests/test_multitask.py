@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from scripts import predict
-from tl import begin, build, inputs, multitask, tasks
+from tl import begin, build, inputs, multitask, runs, tasks
 from tl.data import measured
 from tl.data.several import open_tasks
 from tl.errors import InputError
@@ -215,10 +215,32 @@ def test_tasks_share_layers_and_are_predicted(tmp_path, capsys):
 
     image = inputs.open_data(toy.toy_config()).splits["test"].load(0)
     Image.fromarray(image).save(tmp_path / "one.png")
+    assert runs.headline(summary).startswith(f"test/what/accuracy {summary['test/what/accuracy']:.4f}, ")
     assert predict.main(["--workdir", str(tmp_path), str(tmp_path / "one.png")]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["what/class"] in list("0123456789")
     assert float(row["slant/slant"]) == pytest.approx(table["test/outputs/slant"][0, 0], abs=1e-4)
+
+
+def test_a_set_of_runs_prints_every_task(capsys):
+    rows = [
+        {"variant": variant, "metric": metric, "mean": mean, "std": 0.01, "n": 3}
+        for variant in ("sum", "weighed")
+        for metric, mean in (("test/what/accuracy", 0.91), ("test/lean/mae", 0.08), ("val/lean/mae", 0.5))
+    ]
+    runs.print_set(rows)
+    printed = capsys.readouterr().out
+    assert "test/what/accuracy" in printed
+    assert "test/lean/mae" in printed
+    assert "val/lean/mae" not in printed
+    assert runs.headline({"test/lean/mae": 0.08, "time/wall_s": 2.0}) == "done, 2 s"
+
+
+def test_no_ensemble_of_several_tasks(tmp_path):
+    changes = {**toy.SEVERAL, "steps": 0, "combine": "ensemble", "weights": f"{toy.OLD}+{toy.OLD}"}
+    with pytest.raises(InputError, match=r"config.combine='ensemble' joins predictions of one task: leave config.task"):
+        build.run(toy.toy_config("configs/multi_task.py", **changes), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_tasks_cannot_share_or_learn():
@@ -261,6 +283,7 @@ def test_what_tasks_cannot_share_or_learn():
         (r"shares layers, whose form is that of a bottleneck", {"tasks": (("a", {"layer": "x"}),)}),
         (r"'pcgrad' weighs several tasks, and there is one", {"method": "pcgrad", "tasks": ()}),
         (r"metric in config.select 'val/accuracy'", {"select": "val/accuracy"}),
+        (r"config.task='regression' does not go with config.tasks: give the kind", {"task": "regression"}),
         (r"'mcc' needs one task of kind classification", {"method": "mcc"}),
         (
             r"have different classes",

@@ -62,9 +62,10 @@ def test_own_weights_are_for_their_own_model(tmp_path: pathlib.Path) -> None:
         with pytest.raises(InputError, match="for the model 'resnet20_cifar', but the model is 'resnet50'"):
             weights.load(spec, "resnet50")
     assert weights.load("none", "resnet50") is None
-    weights.write(path, flat_tree(), {**meta, "preprocess": "{}"})
-    with pytest.raises(InputError, match=r"metadata .* damaged"):
-        weights.load(f"file:{path}", "resnet20_cifar")
+    for key, text in (("preprocess", "{}"), ("tasks", "{")):
+        weights.write(path, flat_tree(), {**meta, key: text})
+        with pytest.raises(InputError, match=r"metadata .* damaged"):
+            weights.load(f"file:{path}", "resnet20_cifar")
     weights.write(path, {"params/backbone/stem/conv/kernel": np.ones(2, BF16)}, weights.metadata("resnet18"))
     loaded = weights.load(f"file:{path}", "resnet18")
     assert loaded is not None

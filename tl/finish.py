@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -83,7 +84,8 @@ def average_valley(work: train.Run) -> None:
     settings = averages.swad(work.experiment.config)
     if settings and work.experiment.steps:
         mean, text = averages.finish(work.folder, work.log.rows(), settings)
-        work.state.ema = meshes.place(optim.map_paths(lambda path, _: mean[path], work.state.ema), work.experiment.mesh)
+        average = optim.map_paths(lambda path, _: mean[path], work.state.ema)
+        work.state = dataclasses.replace(work.state, ema=meshes.place(average, work.experiment.mesh))
         work.progress.message(text)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tl import metrics, runs, tasks
 from tl.config import Config
-from tl.data.increments import bounds
+from tl.data.increments import bounds, place_of
 from tl.errors import InputError
 
 
@@ -35,7 +35,7 @@ def figures(folders: list[pathlib.Path]) -> dict[str, float]:
     among, known = (np.full((count, count), np.nan) for _ in range(2))
     for stage, table in enumerate(tables):
         labels, outputs = table["test/label"], table["test/outputs/label"]
-        place = table["test/domain"] if domains else np.searchsorted(edges, labels, "right") - 1
+        place = table["test/domain"] if domains else place_of(labels, edges)
         for number in range(stage + 1):
             own, first, last = place == number, edges[number], edges[number + 1]
             among[stage, number] = np.mean(outputs[own, : edges[stage + 1]].argmax(axis=1) == labels[own])

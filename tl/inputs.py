@@ -31,7 +31,6 @@ ONE_KNOWN_TASK = (
     "earlier",
     "classes",
     "reverse_validation",
-    "tasks",
 )
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
@@ -53,12 +52,10 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Preproces
     splits = {name: stream_split(name, dataset, config) for name in method.streams}
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
     check_kind(config, dataset)
-    steps = {name: training_transforms(config, preprocess, name) for name in splits}
-    usual = transforms.evaluation(preprocess)
-    if not dataset.splits["train"].pictures:
-        steps, usual = {name: [] for name in splits}, []
+    pictured = dataset.splits["train"].pictures
+    steps = {name: training_transforms(config, preprocess, name) if pictured else [] for name in splits}
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
-    plain = transforms.compose(usual)
+    plain = transforms.compose(transforms.evaluation(preprocess) if pictured else [])
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
     return Inputs(
@@ -216,6 +213,8 @@ def open_data(config: Config) -> Dataset:
     fold = (config.fold, config.folds) if config.fold >= 0 else None
     if config.get("tasks"):
         without(config, "config.tasks", (*ONE_KNOWN_TASK, "class_weights", "label_smoothing", "transferability"))
+        if config.task != "classification":
+            raise InputError(f"config.task='{config.task}' does not go with config.tasks: give the kind of each there.")
         del how["kind"], how["classes"]
         bent = [step for step, _ in (*config.train_transforms, *config.strong_transforms) if step in transforms.BENDING]
         if bent and any(task.get("of") in measured.MEASURES for _, task in config.tasks):
@@ -252,13 +251,17 @@ def open_data(config: Config) -> Dataset:
 def without(config: Config, what: str, keys: Sequence[str]) -> None:
     """InputError where one of `keys` is set that makes no sense with `what`."""
     for key in keys:
-        if config.get(key) and f"config.{key}" != what:
+        if config.get(key):
             raise InputError(f"config.{key}={config[key]!r} does not go with {what}: leave one of them out.")
 
 
 def open_by_class(config: Config) -> Dataset:
     """The config's data for episodes: classes for training, for validation and for test."""
-    without(config, "episodes, of classes that training does not know", (*ONE_KNOWN_TASK, "labels_per_class", "folds"))
+    without(
+        config,
+        "episodes, of classes that training does not know",
+        (*ONE_KNOWN_TASK, "tasks", "labels_per_class", "folds"),
+    )
     opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
     dataset = episodes.cut(opened, config.episode.classes, config.episode.rotations)
     if not config.episode.test:

@@ -62,7 +62,9 @@ def styles(key: jax.Array, x: jax.Array, alpha: float, probability: float, epsil
 def needs_pixels(what: str, x: jax.Array) -> None:
     """InputError unless `x` is (N, H, W, C)."""
     if x.ndim != 4:
-        raise InputError(f"{what} wants images or maps of pixels, not vectors of {x.shape[-1]} numbers: leave it out.")
+        raise InputError(
+            f"{what} wants images or maps of pixels, not vectors of {x.shape[-1]} numbers: leave it out or give images."
+        )
 
 
 def _draw(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -95,23 +95,20 @@ class Net:
     def both(self, inputs: Mapping[str, jax.Array], **flags: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Features and outputs of one pass."""
         maps = self._read(inputs, **flags)
-        return maps["pooled"], self._answers(maps, **flags)
+        return maps["pooled"], self._answers(maps, self.tasks, **flags)
 
     def maps_and_outputs(
         self, inputs: Mapping[str, jax.Array], **flags: Any
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The backbone's maps, as `maps` gives them, and the outputs of all heads, of one pass."""
         maps = self.maps(inputs, **flags)
-        return maps, self._answers(self._narrowed(maps, **flags), **flags)
+        return maps, self._answers(self._narrowed(maps, **flags), self.tasks, **flags)
 
     def logits(self, inputs: Mapping[str, jax.Array], task: str | None = None, **flags: Any) -> jax.Array:
         """(N, outputs) of the task's head, of the only task where none is named."""
         if task is None:
             (task,) = self.tasks
-        maps = self._read(inputs, **flags)
-        if task in self.layers:
-            maps = {**maps, "pooled": self.call(self.layers[task], maps["pooled"], **flags)}
-        return self.call(head_name(self.tasks, task), maps, **flags)
+        return self._answers(self._read(inputs, **flags), (task,), **flags)[task]
 
     def classify(self, features: jax.Array, *, part: str = "", **flags: Any) -> jax.Array:
         """(N, D) features -> (N, outputs) of the only task's head, or of the head `part`."""
@@ -136,10 +133,12 @@ class Net:
                 maps = {**maps, "pooled": self.call(part, maps["pooled"], **flags)}
         return maps
 
-    def _answers(self, maps: Mapping[str, jax.Array], **flags: Any) -> dict[str, jax.Array]:
-        shared = {part: self.call(part, maps["pooled"], **flags) for part in dict.fromkeys(self.layers.values())}
-        read = {task: {**maps, "pooled": shared[part]} for task, part in self.layers.items()}
-        return {task: self.call(head_name(self.tasks, task), read.get(task, maps), **flags) for task in self.tasks}
+    def _answers(self, maps: Mapping[str, jax.Array], tasks: Sequence[str], **flags: Any) -> dict[str, jax.Array]:
+        """The outputs of those tasks' heads, each behind the layer that it shares with others, if it does."""
+        layers = {task: self.layers[task] for task in tasks if task in self.layers}
+        shared = {part: self.call(part, maps["pooled"], **flags) for part in dict.fromkeys(layers.values())}
+        read = {task: {**maps, "pooled": shared[part]} for task, part in layers.items()}
+        return {task: self.call(head_name(self.tasks, task), read.get(task, maps), **flags) for task in tasks}
 
     def call(
         self,

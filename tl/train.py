@@ -83,6 +83,7 @@ class Run:
     checkpoints: Checkpoints
     progress: Progress
     feeds: frozen.Feeds
+    _ready: tuple[State, Any] | None = None
 
     def __enter__(self) -> Run:
         return self
@@ -94,9 +95,13 @@ class Run:
         self.log.close()
 
     def memory(self) -> Any:
-        """What an evaluation gets as memory."""
+        """What an evaluation gets as memory, made once of a state: it may take a pass over the data."""
         state, ready = self.state, self.experiment.method.ready
-        return ready(self.bind(**state.variables), state.memory, self.experiment.passes) if ready else state.memory
+        if ready is None:
+            return state.memory
+        if self._ready is None or self._ready[0] is not state:
+            self._ready = (state, ready(self.bind(**state.variables), state.memory, self.experiment.passes))
+        return self._ready[1]
 
     def evaluate(
         self, names: Iterable[str], *, untouched: bool = False

@@ -10,6 +10,7 @@ import jax
 from tl import contrast
 from tl.errors import InputError
 from tl.methods.base import Batch, Loss, Method, Part, Pictures, class_means, join, parted, the_classification
+from tl.mixing import needs_pixels
 from tl.tasks import Task
 
 VIEWS = ("target", "target_strong")
@@ -61,6 +62,5 @@ def projections(net: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 def decoded(net: Any, features: jax.Array, inputs: Mapping[str, jax.Array]) -> jax.Array:
     """What the decoder makes of (N, D) features: normalised images of the size of those in `inputs`."""
-    if inputs["image"].ndim != 4:
-        raise InputError("an autoencoder draws images, and config.data holds vectors: choose images or another method.")
+    needs_pixels("an autoencoder", inputs["image"])
     return net.decoder(features, size=inputs["image"].shape[1:3])

@@ -18,6 +18,11 @@ def bounds(classes: int, groups: int) -> list[int]:
     return [round(number * classes / groups) for number in range(groups + 1)]
 
 
+def place_of(labels: np.ndarray, edges: list[int]) -> np.ndarray:
+    """The group of each label, counted from 0, of `edges` as `bounds` has them."""
+    return np.searchsorted(edges, labels, "right") - 1
+
+
 def group(dataset: Dataset, groups: int, number: int, exemplars: int, seed: int) -> Dataset:
     """What group `number`, counted from 1, learns from and is tested on: a group of classes, or of several domains one.
 
@@ -38,7 +43,7 @@ def group(dataset: Dataset, groups: int, number: int, exemplars: int, seed: int)
     if not 1 <= number <= groups:
         raise InputError(f"config.increment={number} must be a group in 1..{groups}, counted from 1.")
     place = {
-        name: split.labels["domain"] if dataset.domains else np.searchsorted(edges, split.labels["label"], "right") - 1
+        name: split.labels["domain"] if dataset.domains else place_of(split.labels["label"], edges)
         for name, split in dataset.splits.items()
     }
     found = {

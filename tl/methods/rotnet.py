@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from tl import losses
 from tl.errors import InputError
 from tl.methods.base import Batch, Method, Part, interleave
+from tl.mixing import needs_pixels
 from tl.models.heads import Head
 from tl.tasks import Task
 from tl.unlabelled import method
@@ -32,6 +33,7 @@ def make(tasks: Mapping[str, Task]) -> Method:
 
 def turned(image: jax.Array) -> jax.Array:
     """(N, S, S, 3) -> (4 N, S, S, 3): each image by 0, 90, 180 and 270 degrees against the clock."""
+    needs_pixels("the method 'rotnet'", image)
     height, width = image.shape[1:3]
     if height != width:
         raise InputError(

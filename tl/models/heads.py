@@ -157,10 +157,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
-        for i, width in enumerate(self.hidden, start=1):
-            x = Dense(width, bias=not self.norm, name=f"fc{i}")(x)
-            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
-        return Dense(self.domains, name="out")(x)
+        return Dense(self.domains, name="out")(_hidden(x, self.hidden, self.norm, mode))
 
 
 class Projector(nn.Module):
@@ -176,7 +173,12 @@ class Projector(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
-        for i, width in enumerate(self.hidden, start=1):
-            x = Dense(width, bias=not self.norm, name=f"fc{i}")(x)
-            x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if self.norm else x)
-        return Dense(self.width, bias=False, name="out")(x)
+        return Dense(self.width, bias=False, name="out")(_hidden(x, self.hidden, self.norm, mode))
+
+
+def _hidden(x: jax.Array, widths: tuple[int, ...], norm: bool, mode: Mode) -> jax.Array:
+    """Dense layers fc1, fc2, ... of the module that calls this, with batch norm if asked, and ReLU."""
+    for i, width in enumerate(widths, start=1):
+        x = Dense(width, bias=not norm, name=f"fc{i}")(x)
+        x = nn.relu(BatchNorm(name=f"bn{i}")(x, mode) if norm else x)
+    return x

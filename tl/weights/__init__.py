@@ -35,9 +35,8 @@ class Loaded:
     classes: tuple[str, ...] | None
     source: str
     sha256: str
-    tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(
-        default_factory=dict
-    )  # of several: kind, classes
+    # Where there are several, the kind and the classes of each.
+    tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(default_factory=dict)
 
 
 def split_specs(spec: str) -> list[str]:
@@ -99,11 +98,11 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
     try:
         preprocess = Preprocess.from_json(meta["preprocess"]) if "preprocess" in meta else None
         classes = tuple(json.loads(meta["classes"])) if "classes" in meta else None
+        several = json.loads(meta.get("tasks", "{}"))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    several = json.loads(meta.get("tasks", "{}"))
     return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several)
 
 
