@@ -48,18 +48,26 @@ Tasks = Mapping[str, tasks.Task]
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
-def run(config: Config, folder: pathlib.Path | str, *, quiet: bool = False, report: bool = True) -> Summary:
+def run(
+    config: Config,
+    folder: pathlib.Path | str,
+    *,
+    quiet: bool = False,
+    report: bool = True,
+    watch: train.Watch | None = None,
+) -> Summary:
     """Carry out what the config asks for in `folder`, or go on with it, and return `summary.json`.
 
-    Without `report` no run in it writes a page of its own.
+    Without `report` no run in it writes a page of its own. `watch` sees every evaluation of a run that is not made of
+    several, and may end it by raising what it likes.
     """
     quiet = quiet or jax.process_index() != 0
-    summary = _run(config, pathlib.Path(folder), quiet, report)
+    summary = _run(config, pathlib.Path(folder), quiet, report, watch)
     hosts.barrier("run")  # host 0 has written what a later stage, or the next start, reads
     return summary
 
 
-def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Summary:
+def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch: train.Watch | None) -> Summary:
     one = partial(run, report=report)
     workdir.check(folder, config)
     if config.combine not in COMBINE:
@@ -83,7 +91,7 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool) -> Sum
         return done
     if config.get("reverse_validation", False):
         return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
-    return finish.complete(experiment(config), folder, quiet=quiet, report=report)
+    return finish.complete(experiment(config), folder, quiet=quiet, report=report, watch=watch)
 
 
 def experiment(

@@ -34,12 +34,17 @@ def finished(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def complete(
-    experiment: train.Experiment, folder: pathlib.Path, *, quiet: bool = False, report: bool = True
+    experiment: train.Experiment,
+    folder: pathlib.Path,
+    *,
+    quiet: bool = False,
+    report: bool = True,
+    watch: train.Watch | None = None,
 ) -> dict[str, Any]:
     """Train, choose the weights, evaluate them on every set, and write the run's files."""
     began = time.perf_counter()
     with train.start(experiment, folder, quiet=quiet) as work:
-        timing = train.run(work)
+        timing = train.run(work, watch)
         trained_steps = int(work.state.step)
         chosen = Choice(experiment.config.select, work.log.rows()).row
         if chosen and chosen["step"] in work.checkpoints.steps:

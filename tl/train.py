@@ -60,6 +60,9 @@ class Experiment:
     loaded: weights.Loaded | None  # what config.weights names
 
 
+Watch = Callable[[Mapping[str, float]], None]
+
+
 class Stopped(KeyboardInterrupt):
     """The run was interrupted; its state is saved. No failure of this run alone: what runs many of them stops too."""
 
@@ -173,8 +176,11 @@ def advancing(work: Run, begin: int) -> Advance:
     return one_by_one(step, work.state, iter(data_streams.batches(feeds.streams, experiment.mesh, begin)))
 
 
-def run(work: Run) -> dict[str, float]:
-    """Train to the last step, or until early stopping -> timings. The latest and the best state are saved."""
+def run(work: Run, watch: Watch | None = None) -> dict[str, float]:
+    """Train to the last step, or until early stopping -> timings. The latest and the best state are saved.
+
+    `watch` is given the figures of each evaluation, and `step`.
+    """
     experiment, config, total = work.experiment, work.experiment.config, work.experiment.steps
     step = begin = int(work.state.step)
     patience = Patience(config.select, config.patience, work.log.rows())
@@ -209,6 +215,8 @@ def run(work: Run) -> dict[str, float]:
                     class_report.write(work.folder, step, tables, experiment.tasks)
                 work.progress.update(step, values, clock.rate)
                 patience.see({**values, "step": step})
+                if watch:
+                    watch({**values, "step": step})
             if saves or step in patience.choice.steps or patience.over:
                 work.checkpoints.save(step, work.state, keep=patience.choice.steps)
             if evaluates or saves:

@@ -130,6 +130,37 @@ def write_set(
     )
 
 
+def write_sweep(
+    folder: os.PathLike | str,
+    *,
+    title: str,
+    metric: str,
+    trials: Sequence[Mapping[str, Any]],
+    importance: Mapping[str, float],
+    best: str,
+    command: str,
+) -> pathlib.Path:
+    """Write `folder/report.html` of a search.
+
+    trials: the best first, each with `trial` (its number), `params`, `value` (None where it did not come to its end),
+    `ended` and `seconds`; the page of each is expected in `trialNUMBER/`. importance: key -> share of the figure's
+    variance that it explains. best: the command that runs the best one.
+    """
+    return _write(
+        folder,
+        "sweep.html.j2",
+        title=title,
+        metric=metric,
+        keys=list(trials[0]["params"]),
+        trials=[dict(trial) for trial in trials],
+        figures=sections.sweep_figures(trials, metric, importance),
+        best=best,
+        command=command,
+        versions=dict(installed()),
+        summary={},
+    )
+
+
 def _write(folder: os.PathLike | str, template: str, **values: Any) -> pathlib.Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -79,6 +79,32 @@ def scatter(true: np.ndarray, predicted: np.ndarray, *, title: str) -> Markup:
     return _svg(draw, f"{title}: predicted against true values of {len(true)} examples", title, size=(4.4, 4.0))
 
 
+def bars(values: Mapping[str, float], *, title: str, x: str) -> Markup:
+    """Bars `{name: value}` on their side, the first on top."""
+
+    def draw(axes: Any) -> None:
+        axes.barh(list(values), list(values.values()), color=_SERIES[0], alpha=0.7, height=0.6)
+        axes.invert_yaxis()
+        axes.set_xlabel(x)
+        longest = max(map(len, values))
+        axes.figure.subplots_adjust(left=min(0.5, 0.05 + 0.013 * longest))
+
+    return _svg(draw, f"{title}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()), title)
+
+
+def spots(x: Sequence[Any], y: Sequence[float], *, title: str, name: str, log: bool) -> Markup:
+    """What was tried, numbers or names, against what it gave."""
+
+    def draw(axes: Any) -> None:
+        axes.plot(x, y, "o", color=_SERIES[0], alpha=0.7, markersize=5)
+        if log:
+            axes.set_xscale("log")
+        axes.set_xlabel(name)
+        axes.set_ylabel(title)
+
+    return _svg(draw, f"{title} over {name} of {len(x)} trials", f"{title} by {name}", size=(4.4, 3.4))
+
+
 def groups(points: np.ndarray, names: Sequence[str], numbers: np.ndarray, *, title: str) -> Markup:
     """(N, 2) points on a map without axes, each in the colour of its group: `numbers` (N,) index `names`."""
 

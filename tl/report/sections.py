@@ -141,6 +141,19 @@ def set_curves(curves: Mapping[str, Sequence[Any]]) -> list[Any]:
     return figures
 
 
+def sweep_figures(trials: Sequence[Mapping[str, Any]], metric: str, importance: Mapping[str, float]) -> list[Any]:
+    """What each key explains, and the figure over the values of each."""
+    done = [trial for trial in trials if trial["value"] is not None]
+    figures = [plots.bars(importance, title="Importance", x="share of the variance")] if importance else []
+    for key in trials[0]["params"]:
+        tried = [trial["params"][key] for trial in done]
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tried)
+        wide = numbers and min(tried) > 0 and max(tried) > 30 * min(tried)
+        shown = tried if numbers else [str(value) for value in tried]
+        figures.append(plots.spots(shown, [trial["value"] for trial in done], title=metric, name=key, log=wide))
+    return figures
+
+
 def standing(variant: str, metrics: list[str], variants: list[str], cells: Mapping) -> dict[str, Any]:
     """A variant's line of the leaderboard; the best mean of each metric is marked."""
     line = []
