@@ -40,6 +40,8 @@ FLOORS = {
     "tl.alignment": ("tl.losses",),
     "tl.metrics": (),
     "tl.mixing": (),
+    "tl.attacks": (),
+    "tl.fairness": ("tl.metrics",),
     "tl.ranking": (),
     "tl.mesh": (),
     "tl.lifeline": (),

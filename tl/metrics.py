@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -104,6 +106,32 @@ def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         "mae": float(np.abs(error).mean()),
         "r2": float(r2.mean()) if varies.any() else float("nan"),
     }
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """(N, C) logits and (N,) labels -> T for which the loss of logits / T is least (Guo et al. 2017, section 4.2)."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log: float) -> float:
+        picked = softmax(np.asarray(logits, np.float64) / np.exp(log))[np.arange(len(labels)), labels]
+        return -np.log(np.maximum(picked, 1e-300)).mean()
+
+    found: Any = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-5})
+    return float(np.exp(found.x))
+
+
+def membership(members: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """Losses of images that were trained on and of others -> how well a threshold on the loss tells them apart.
+
+    `auc` is .5 and `advantage`, the largest true minus false positive rate, 0 where it cannot (Yeom et al. 2018,
+    arXiv:1709.01604, adversary 2 and definition 4).
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    truth = np.repeat([1, 0], [len(members), len(others)])
+    scores = -np.concatenate([members, others])
+    false, true, _ = roc_curve(truth, scores)
+    return {"auc": float(roc_auc_score(truth, scores)), "advantage": float((true - false).max())}
 
 
 def forgetting(accuracy: np.ndarray) -> float:

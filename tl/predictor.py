@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,31 +38,41 @@ class Predictor:
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
 
-    def outputs(self, split: Split, batch_size: int = 32) -> dict[str, np.ndarray]:
-        """{task: (N, outputs)} of the images of `split`, in order."""
-        if self.shots:
-            rows, asked = self.shots.around(split)
-            found = self._outputs(rows, self.shots.shape.rows, self.shots.shape.rows)
-            return {name: values[asked] for name, values in found.items()}
-        return self._outputs(split, min(batch_size, max(1, len(split))), 1)
+    def outputs(self, split: Split, change: transforms.Transform | None = None) -> dict[str, np.ndarray]:
+        """{task: (N, outputs)} of the images of `split`, in order; `change` acts on what the network would see."""
+        rows, asked = self.shots.around(split) if self.shots else (split, np.arange(len(split)))
+        table = self.collected(rows, lambda variables, batch: self.answers(variables, batch["image"]), change)
+        return {name: table[name][asked] for name in self.tasks}
 
-    def _outputs(self, split: Split, batch_size: int, together: int) -> dict[str, np.ndarray]:
-        """Those of all rows, so many `together` as make an episode."""
-        mesh = meshes.make_mesh()
-        pieces = -(-batch_size // mesh.size) if together == 1 else batch_size
-        evaluation = transforms.compose(transforms.evaluation(self.preprocess))
-        batches = streams.eval_batches(split, evaluation, pieces * mesh.size, mesh)
+    @functools.cached_property
+    def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
+        """((params, stats, memory), images) -> {task: (N, outputs)}, compiled once."""
+        mesh, together = meshes.make_mesh(), self.shots.shape.rows if self.shots else 1
 
         @jax.jit
-        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> dict[str, jax.Array]:
+        def answers(variables: tuple[Any, Any, Any], image: jax.Array) -> dict[str, jax.Array]:
+            params, stats, memory = variables
             net = dataclasses.replace(self.net, params=params, stats=stats)
             return meshes.in_pieces(
                 lambda rows: dict(self.predict(net, rows, memory)), {"image": image}, mesh, together
             )
 
+        return answers
+
+    def collected(
+        self,
+        split: Split,
+        run: Callable[[tuple[Any, Any, Any], Mapping[str, jax.Array]], Mapping[str, jax.Array]],
+        change: transforms.Transform | None = None,
+    ) -> dict[str, np.ndarray]:
+        """What `run((params, stats, memory), batch)` gives of all rows; on each device 32 of them, or an episode."""
+        mesh, seen = meshes.make_mesh(), transforms.compose(transforms.evaluation(self.preprocess))
+        few = -(-min(32, max(1, len(split))) // mesh.size)
+        each = self.shots.shape.rows if self.shots else few
+        shown = seen if change is None else lambda image, rng: change(seen(image, rng), rng)
+        batches = streams.eval_batches(split, shown, each * mesh.size, mesh)
         variables = (self.net.params, self.net.stats, self.memory)
-        table = collect(lambda batch: run(*variables, batch["image"]), batches)
-        return {name: table[name] for name in self.tasks}
+        return collect(lambda batch: run(variables, batch), batches)
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""

@@ -1,0 +1,102 @@
+"""What a finished classifier is worth beyond its accuracy.
+
+    python scripts/assess.py --workdir W [--on test] [--groups domain|folder:N|FILE.csv#COLUMN]
+        [--corruptions [KIND ...]] [--attacks EPSILON ...] [--privacy] [--images N] [--json FILE]
+
+Always its calibration, as it is and by a temperature fitted on val. `--groups`: accuracy, true and false positive rates
+of each group, their gaps, demographic parity, equalised odds, with 95 % bootstrap intervals. `--corruptions`: accuracy
+at five levels of each kind. `--attacks`: accuracy where every pixel may change by so much of 0..255, by FGSM and PGD.
+`--privacy`: whether the loss tells training images from others. `--images N` judges by N images, drawn by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl.errors import InputError, unknown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--on", default="test", help="test | val | target")
+    parser.add_argument("--groups", default="", help="domain | folder:N | FILE.csv#COLUMN")
+    parser.add_argument("--corruptions", nargs="*", metavar="KIND", help="by default all")
+    parser.add_argument("--attacks", nargs="+", type=float, default=(), metavar="EPSILON")
+    parser.add_argument("--privacy", action="store_true")
+    parser.add_argument("--images", type=int, default=0)
+    parser.add_argument("--json", type=pathlib.Path)
+    options = parser.parse_args(argv)
+    try:
+        found = assessed(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(found)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1, default=lambda values: values.tolist()) + "\n")
+    return 0
+
+
+def assessed(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that is asked for; all input is looked at before the first image."""
+    from tl import assessment
+    from tl.data import corruptions
+    from tl.runtime import prepare
+
+    prepare()
+    kinds = list(corruptions.STRENGTHS) if options.corruptions == [] else options.corruptions or []
+    for kind in kinds:
+        if kind not in corruptions.STRENGTHS:
+            raise unknown("corruption", kind, corruptions.STRENGTHS)
+    for epsilon in options.attacks:
+        if not 0 < epsilon <= 255:
+            raise InputError(f"--attacks {epsilon:g}: a pixel changes by more than 0 and at most 255.")
+    of = assessment.opened(options.workdir, options.on, options.images)
+    groups = assessment.group_names(of, options.groups) if options.groups else None
+    found: dict[str, Any] = {"set": options.on, "images": len(of.split), "calibration": assessment.calibration(of)}
+    if groups is not None:
+        found["fairness"] = assessment.fair(of, groups)
+    if kinds:
+        found["corruptions"] = assessment.corrupted(of, kinds)
+    if options.attacks:
+        found["attacks"] = assessment.attacked(of, options.attacks)
+    if options.privacy:
+        found["membership"] = assessment.secrets(of)
+    return found
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Tables of what was found."""
+    from tl.report.table import print_table
+
+    told = found["calibration"]
+    print_table(
+        f"calibration on {found['images']:,} images of {found['set']}, temperature {told['temperature']:.3f}",
+        ["", "accuracy", "loss", "calibration error"],
+        [[way, *(told[f"{way}/{key}"] for key in ("accuracy", "loss", "ece"))] for way in ("as it is", "calibrated")],
+    )
+    if "fairness" in found:
+        rows = found["fairness"]["groups"].items()
+        print_table("groups", ["group", "images", "accuracy"], [[name, r["n"], r["accuracy"]] for name, r in rows])
+        gaps, ends = found["fairness"]["gaps"], found["fairness"]["intervals"]
+        lines = [[name, value, f"{ends[name][0]:.4f} to {ends[name][1]:.4f}"] for name, value in gaps.items()]
+        print_table("between groups", ["figure", "value", "95 % interval"], lines)
+    if "corruptions" in found:
+        lines = [[kind, *values, sum(values) / 5] for kind, values in found["corruptions"].items()]
+        print_table("accuracy under corruptions", ["", *(f"level {i}" for i in range(1, 6)), "mean"], lines)
+    if "attacks" in found:
+        lines = [[name, *values.values()] for name, values in found["attacks"].items()]
+        print_table("accuracy under attacks", ["", *next(iter(found["attacks"].values()))], lines)
+    if "membership" in found:
+        told = found["membership"]
+        print(f"training images told by their loss: AUC {told['auc']:.4f}, advantage {told['advantage']:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

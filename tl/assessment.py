@@ -1,0 +1,192 @@
+"""What a finished classifier is worth beyond accuracy: certainty, groups, corrupted and attacked images, secrets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl import attacks, fairness, inputs, losses, metrics, predictor
+from tl import config as configs
+from tl.data import corruptions
+from tl.data.base import Dataset, Split
+from tl.errors import InputError, unknown
+from tl.predictor import Predictor
+from tl.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessed:
+    """A finished run, its data, and the set it is judged by."""
+
+    predictor: Predictor
+    task: Task
+    dataset: Dataset
+    split: Split
+    name: str
+    seed: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.split.labels[self.task.name]
+
+
+def opened(workdir: pathlib.Path, name: str = "test", most: int = 0) -> Assessed:
+    """The run in `workdir`, and its set `name` or, drawn by seed, `most` images of it.
+
+    InputError where it is no classifier of images, and where its data have no such set.
+    """
+    loaded = predictor.load(workdir)
+    config = predictor.last_stage(configs.from_json((workdir / "config.json").read_text()))
+    (task, *others) = loaded.tasks.values()
+    if others or task.kind not in ("classification", "binary") or not task.classes:
+        raise InputError(f"'{workdir}' is no classifier of one task: only one of these can be judged here.")
+    dataset = inputs.open_data(config)
+    held = {key: split for key, split in dataset.splits.items() if key in ("train", "val", "test", "target")}
+    if name not in held:
+        raise unknown("set of images", name, held)
+    split = held[name]
+    if most and len(split) > most:
+        split = split.take(np.sort(np.random.default_rng(config.seed).permutation(len(split))[:most]))
+    return Assessed(loaded, task, dataset, split, name, config.seed)
+
+
+def logits(of: Assessed, split: Split, **how: Any) -> np.ndarray:
+    """(N, C) outputs, of a binary task as those of two classes."""
+    return two_sided(of.predictor.outputs(split, **how)[of.task.name])
+
+
+def two_sided(outputs: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+def calibration(of: Assessed) -> dict[str, float]:
+    """The loss and the calibration error as they are, and with outputs divided by a temperature fitted on val."""
+    if "val" not in of.dataset.splits or of.name == "val":
+        raise InputError("a temperature is fitted on val, and judged by another set: this run's data have no val.")
+    val = of.dataset.splits["val"]
+    fitted = metrics.temperature(logits(of, val), val.labels[of.task.name])
+    plain = logits(of, of.split)
+    found = {"temperature": fitted}
+    for name, values in (("as it is", plain), ("calibrated", plain / fitted)):
+        figures = metrics.classification(values, of.labels)
+        found |= {f"{name}/{key}": figures[key] for key in ("accuracy", "loss", "ece")}
+    return found
+
+
+def group_names(of: Assessed, by: str) -> np.ndarray:
+    """(N,) the group of each image: `domain`, `folder:N`, level N of its file's path from the end, or a table's column.
+
+    A table is FILE.csv#COLUMN, with the images' names in its column `file`, as a report and predictions.npz have them
+    or ends of these. InputError where an image has no group, or all have the same.
+    """
+    kind, _, level = by.partition(":")
+    if by == "domain":
+        if "domain" not in of.split.labels:
+            raise InputError("--groups domain: this run's data are of one domain; name several in config.data.")
+        found = np.array(of.dataset.domains)[of.split.labels["domain"]]
+    elif kind == "folder":
+        if not level.isdigit() or not int(level):
+            raise InputError(f"--groups {by} must be folder:N, with N=1 for the folder a file lies in, 2 for the next.")
+        parts = [pathlib.PurePosixPath(str(name)).parts[:-1] for name in of.split.names]
+        if any(len(folders) < int(level) for folders in parts):
+            raise InputError(f"--groups {by}: '{of.split.names[0]}' lies in no so deep a folder: take a lower number.")
+        found = np.array([folders[-int(level)] for folders in parts])
+    else:
+        found = _of_table(of, by)
+    if len(np.unique(found)) < 2:
+        raise InputError(f"--groups {by}: all images are of the group '{found[0]}', and there is nothing to compare.")
+    return found
+
+
+def _of_table(of: Assessed, by: str) -> np.ndarray:
+    file, _, column = by.rpartition("#")
+    if not file or not pathlib.Path(file).is_file():
+        raise InputError(f"--groups {by} must be domain, folder:N or FILE.csv#COLUMN, and there is no file '{file}'.")
+    with pathlib.Path(file).open(newline="", encoding="utf-8") as text:
+        rows = list(csv.DictReader(text))
+    if not rows or not {"file", column} <= rows[0].keys():
+        raise unknown(f"column of '{file}' (with `file`)", column, rows[0] if rows else ())
+    known = {row["file"]: row[column] for row in rows}
+    found = []
+    for name in map(str, of.split.names):
+        ends = (name, *("/".join(name.split("/")[i:]) for i in range(1, name.count("/") + 1)))
+        own = next((known[end] for end in ends if end in known), None)
+        if own is None:
+            raise InputError(f"'{file}' has no row for '{name}': give every image of the set {of.name} a group.")
+        found.append(own)
+    return np.array(found)
+
+
+def fair(of: Assessed, groups: np.ndarray, times: int = 1000) -> dict[str, Any]:
+    """Figures of each group, the gaps between them, and their 95 % bootstrap intervals."""
+    predicted, classes = logits(of, of.split).argmax(axis=1), max(2, len(of.task.classes))
+    labels = of.labels.astype(np.int64)
+    table = {"labels": labels, "predicted": predicted, "groups": groups}
+    gaps = partial(fairness.gaps, classes=classes)
+    return {
+        "groups": fairness.by_group(**table, classes=classes),
+        "gaps": gaps(**table),
+        "intervals": fairness.intervals(gaps, table, times=times, seed=of.seed),
+    }
+
+
+def corrupted(of: Assessed, kinds: Sequence[str]) -> dict[str, list[float]]:
+    """{kind: accuracy at each of the five levels}, of images as the network sees them."""
+
+    def accuracy(kind: str, level: int) -> float:
+        def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            return corruptions.corrupted(image, kind, level, rng)
+
+        return float((logits(of, of.split, change=change).argmax(axis=1) == of.labels).mean())
+
+    return {kind: [accuracy(kind, level) for level in corruptions.LEVELS] for kind in kinds}
+
+
+def attacked(of: Assessed, epsilons: Sequence[float], steps: int = 20) -> dict[str, dict[str, float]]:
+    """{attack: {epsilon: accuracy}} of FGSM and PGD; `epsilons` are the most a pixel may change, in 0..255."""
+    if of.task.kind != "classification":
+        raise InputError("attacks climb the loss of a classification, and this is a binary task.")
+    loaded, task = of.predictor, of.task
+
+    def outputs(variables: Any, image: jax.Array) -> jax.Array:
+        params, stats, memory = variables
+        return loaded.predict(dataclasses.replace(loaded.net, params=params, stats=stats), {"image": image}, memory)[
+            task.name
+        ]
+
+    @partial(jax.jit, static_argnames="attack")
+    def answers(variables: Any, image: jax.Array, labels: jax.Array, epsilon: jax.Array, *, attack: str) -> jax.Array:
+        loss = lambda x: losses.cross_entropy(outputs(variables, x), labels)  # noqa: E731
+        image = image.astype(jnp.float32)
+        if attack == "FGSM":
+            return outputs(variables, attacks.fgsm(loss, image, epsilon))
+        return outputs(variables, attacks.pgd(loss, image, epsilon, jax.random.key(of.seed), steps))
+
+    def accuracy(attack: str, epsilon: float) -> float:
+        def run(variables: Any, batch: Any) -> dict[str, jax.Array]:
+            said = answers(variables, batch["image"], batch[task.name], jnp.float32(epsilon), attack=attack)
+            return {"said": said}
+
+        return float((loaded.collected(of.split, run)["said"].argmax(axis=1) == of.labels).mean())
+
+    return {attack: {f"{e:g}": accuracy(attack, e) for e in epsilons} for attack in ("FGSM", "PGD")}
+
+
+def secrets(of: Assessed) -> dict[str, float]:
+    """How well the loss of an image tells whether it was trained on, see metrics.membership."""
+
+    def loss(split: Split) -> np.ndarray:
+        labels = split.labels[of.task.name].astype(np.int64)
+        return -np.log(np.maximum(metrics.softmax(logits(of, split))[np.arange(len(labels)), labels], 1e-300))
+
+    if of.name == "train":
+        raise InputError("--privacy compares the training images with others: take --on test.")
+    return metrics.membership(loss(of.dataset.splits["train"]), loss(of.split))
