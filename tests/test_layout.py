@@ -41,6 +41,7 @@ FLOORS = {
     "tl.metrics": (),
     "tl.mixing": (),
     "tl.attacks": (),
+    "tl.privacy": (),
     "tl.fairness": ("tl.metrics",),
     "tl.ranking": (),
     "tl.mesh": (),
@@ -62,7 +63,7 @@ FLOORS = {
     "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
-    "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),
+    "tl.step": ("tl.methods.base", "tl.net", "tl.optim", "tl.privacy"),
     "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.ranking", "tl.tasks", "tl.report.files"),
 }
 # Outside package -> the only rooms that may import it.

@@ -118,6 +118,7 @@ def experiment(
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
     checks.online(config, method, steps)
+    checks.private(config, method)
     return train.Experiment(
         config=config,
         tasks=wanted,

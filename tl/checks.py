@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import figures, validators
-from tl.methods.base import FACTS, Method
+from tl.methods.base import FACTS, Method, scalar_gradient
+from tl.optim import paths
 
 # How an argument of a method is annotated -> what may be given for it.
 GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
@@ -116,3 +117,33 @@ def batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
             "over accumulate), or be 0 for the statistics of them all."
         )
     return mesh
+
+
+def private(config: Config, method: Method) -> dict[str, float] | None:
+    """`clip` and `noise` of DP-SGD, None for none; InputError for values, and for a method, that cannot be."""
+    how = config.get("privacy", {"noise": 0.0})
+    if not how["noise"]:
+        return None
+    for key, value in how.items():
+        high = np.inf if key in ("noise", "clip") else 1
+        if not 0 <= value < high:
+            raise InputError(f"config.privacy.{key}={value} must not be negative, and be less than {high:g}.")
+    plain = len(method.steps) == 1 and method.streams == ("train",) and method.after is Method.after
+    if not plain or method.gradient is not scalar_gradient or config.get("episode", {"way": 0})["way"]:
+        raise InputError(
+            f"config.privacy treats every image by itself, and the method '{config.method}' compares several or keeps "
+            "something of them: take a plain one, such as finetune."
+        )
+    if config.accumulate > 1 or config.method_args.get("mixup") or config.method_args.get("cutmix"):
+        raise InputError("config.privacy treats every image by itself: leave accumulate, mixup and cutmix out.")
+    return {"clip": how["clip"] or 1.0, "noise": how["noise"]}
+
+
+def no_batch_statistics(stats: Mapping[str, Any], own_stats: Callable[[str], bool]) -> None:
+    """InputError where batch norm would use those of the batch."""
+    moving = sorted({path.rsplit("/", 1)[0] for path in paths(stats) if own_stats(path.rsplit("/", 1)[0])})
+    if moving:
+        raise InputError(
+            f"config.privacy treats every image by itself, and batch norm at {moving[0]} uses the whole batch: set "
+            "frozen_stats=all for pretrained statistics, or take a network with group norm."
+        )

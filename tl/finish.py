@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import adapters, averages, metrics, optim, selection, train, weights
+from tl import adapters, averages, checks, metrics, optim, privacy, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.evaluators import figures, validators
@@ -63,6 +63,7 @@ def complete(
             **timing,
             **before(work),
             **(about_target(work, values, collected) if experiment.dataset.target else {}),
+            **spent(experiment, trained_steps),
             "selected/step": int(work.state.step),
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
@@ -113,6 +114,15 @@ def write_predictions(folder: pathlib.Path, collected: Mapping[str, Collected]) 
         if field != "features"  # many times as large
     }
     np.savez(folder / "predictions.npz", allow_pickle=False, **arrays)
+
+
+def spent(experiment: train.Experiment, steps: int) -> dict[str, float]:
+    """The privacy that so many steps have cost, where the config asks for some."""
+    if not (how := checks.private(experiment.config, experiment.method)):
+        return {}
+    at = experiment.config.privacy.delta or 1e-5
+    share = experiment.config.batch_size / len(experiment.dataset.splits["train"])
+    return {"privacy/epsilon": privacy.epsilon(how["noise"], share, steps, at), "privacy/delta": at}
 
 
 def before(work: train.Run) -> dict[str, float]:

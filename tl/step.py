@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tl import privacy
 from tl.methods.base import Batch, Loss, Method
 from tl.net import Net
 from tl.optim import Optimizer, map_paths, paths
@@ -73,10 +74,12 @@ def make_step(
     seed: int,
     accumulate: int = 1,
     average: Callable[[jax.Array], jax.Array] | None = None,
+    private: Mapping[str, float] | None = None,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """`step(state, batch) -> (state, scalars)`, pure; the caller jits it with the state donated.
 
-    `average`: the number of the step -> how far the average of the weights moves towards the new ones.
+    `average`: the number of the step -> how far the average of the weights moves towards the new ones. `private`: the
+    `clip` and `noise` of privacy.gradient.
     """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -98,7 +101,11 @@ def make_step(
                 progress,
                 jax.random.fold_in(key, index),
             )
-            grads, value, aux, new_stats = _gradients(objective, method, params, stats, batch, accumulate)
+            if private:
+                grads, value, aux = _private(objective, method, params, stats, batch, private, key)
+                new_stats = stats
+            else:
+                grads, value, aux, new_stats = _gradients(objective, method, params, stats, batch, accumulate)
             stats = {p: tree if parts is None or p in parts else stats[p] for p, tree in new_stats.items()}
             params, opt, norm = optimizer.update(grads, opt, params, state.step, parts)
             carry.update(aux.pop("carry", {}))
@@ -180,6 +187,26 @@ def _gradients(
     carry = {"carry": jax.tree.map(lambda x: x[-1], aux.pop("carry"))} if "carry" in aux else {}
     means = jax.tree.map(lambda x: x.mean(axis=0), aux)
     return jax.tree.map(lambda g: g / accumulate, total), values.mean(), {**means, **carry}, stats
+
+
+def _private(
+    objective: Callable[..., Any],
+    method: Method,
+    params: dict[str, Any],
+    stats: dict[str, Any],
+    batch: Batch,
+    how: Mapping[str, float],
+    key: jax.Array,
+) -> tuple[Any, jax.Array, dict[str, Any]]:
+    """Gradient, loss and scalars of a batch, of which no row shows by itself."""
+
+    def of_one(row: Batch, number: jax.Array) -> tuple[Any, Any]:
+        grads, (value, (aux, _)) = method.gradient(partial(objective, stats, row, number), params)
+        return grads, (value, aux)
+
+    noisy = jax.random.fold_in(key, len(method.steps))
+    grads, (value, aux, clipped) = privacy.gradient(of_one, batch, **how, key=noisy)
+    return grads, value, {**aux, "clipped": clipped}
 
 
 def _moved(state: State, variables: dict[str, Any], optimizer: Optimizer, rate: jax.Array) -> dict[str, Any]:

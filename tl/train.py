@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, frozen, hosts, online, optim, weights, workdir
+from tl import averages, begin, checks, frozen, hosts, online, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -125,6 +125,8 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
     state, optimizer = begin.init(experiment)
     own_stats = begin.statistics_policy(optimizer, experiment.config.frozen_stats)
+    if checks.private(experiment.config, experiment.method):
+        checks.no_batch_statistics(state.stats, own_stats)
     workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
@@ -157,6 +159,7 @@ def step_of(experiment: Experiment, optimizer: optim.Optimizer, own_stats: Calla
     config = experiment.config
     settings: dict[str, Any] = {"steps": experiment.steps, "seed": config.seed, "accumulate": config.accumulate}
     settings["average"] = averages.rate(config, experiment.eval_every)
+    settings["private"] = checks.private(experiment.config, experiment.method)
     return make_step(begin.binder(experiment, own_stats), experiment.method, optimizer, **settings)
 
 
