@@ -1,4 +1,4 @@
-"""A finished run as a function from image files to predictions, through the evaluation's own path."""
+"""A finished run as a function from image files, or questions, to predictions, through the evaluation's own path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tl import build, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import images, streams, transforms
+from tl.data import graph, images, streams, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -37,25 +37,30 @@ class Predictor:
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
+    relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
 
     def outputs(self, split: Split, change: transforms.Transform | None = None) -> dict[str, np.ndarray]:
         """{task: (N, outputs)} of the images of `split`, in order; `change` acts on what the network would see."""
         rows, asked = self.shots.around(split) if self.shots else (split, np.arange(len(split)))
-        table = self.collected(rows, lambda variables, batch: self.answers(variables, batch["image"]), change)
+        table = self.collected(rows, lambda variables, batch: self.answers(variables, batch[self.field]), change)
         return {name: table[name][asked] for name in self.tasks}
+
+    @property
+    def field(self) -> str:
+        """What of a batch the network reads."""
+        return "triple" if self.relations else "image"
 
     @functools.cached_property
     def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
-        """((params, stats, memory), images) -> {task: (N, outputs)}, compiled once."""
+        """((params, stats, memory), images or questions) -> {task: (N, outputs)}, compiled once."""
         mesh, together = meshes.make_mesh(), self.shots.shape.rows if self.shots else 1
 
         @jax.jit
-        def answers(variables: tuple[Any, Any, Any], image: jax.Array) -> dict[str, jax.Array]:
+        def answers(variables: tuple[Any, Any, Any], inputs: jax.Array) -> dict[str, jax.Array]:
             params, stats, memory = variables
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            return meshes.in_pieces(
-                lambda rows: dict(self.predict(net, rows, memory)), {"image": image}, mesh, together
-            )
+            read = {self.field: inputs}
+            return meshes.in_pieces(lambda rows: dict(self.predict(net, rows, memory)), read, mesh, together)
 
         return answers
 
@@ -66,7 +71,8 @@ class Predictor:
         change: transforms.Transform | None = None,
     ) -> dict[str, np.ndarray]:
         """What `run((params, stats, memory), batch)` gives of all rows; on each device 32 of them, or an episode."""
-        mesh, seen = meshes.make_mesh(), transforms.compose(transforms.evaluation(self.preprocess))
+        mesh = meshes.make_mesh()
+        seen = transforms.compose(transforms.evaluation(self.preprocess) if split.pictures else [])
         few = -(-min(32, max(1, len(split))) // mesh.size)
         each = self.shots.shape.rows if self.shots else few
         shown = seen if change is None else lambda image, rng: change(seen(image, rng), rng)
@@ -76,12 +82,28 @@ class Predictor:
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
+        if self.relations:
+            raise InputError("the run has learnt a knowledge graph: ask it --triples 'HEAD RELATION'.")
         split = Split(
             load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
             labels={},
             names=[str(path) for path in paths],
         )
         return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
+
+    def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
+        """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
+        if not self.relations:
+            raise InputError("the run has learnt no knowledge graph, of which --triples asks: name image files.")
+        (task,) = self.tasks.values()
+        asked = np.array([graph.question(text, task.classes, self.relations) for text in questions], np.int32)
+        split = Split(asked.__getitem__, {}, questions, in_memory=True, field=self.field)
+        rows = []
+        for text, scores in zip(questions, self.outputs(split)[task.name], strict=True):
+            best = np.argsort(-scores, kind="stable")[:most]
+            found = [{"entity": task.classes[entity], "score": float(scores[entity])} for entity in best]
+            rows += [{"question": text, "place": place, **answer} for place, answer in enumerate(found, start=1)]
+        return rows
 
 
 def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = None) -> Predictor:
@@ -110,8 +132,9 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     domains, target, shapes = len(config.data.split("+")), bool(config.get("target", "")), inputs.episodes_of(config)
     if shapes and given:
         shapes = dataclasses.replace(shapes, test=given.shape)
-    module = build.find_method(config.method)
-    method = build.told(config, module, wanted, loaded, domains=domains, target=target, episodes=shapes)
+    module, relations = build.find_method(config.method), loaded.relations
+    about = {"domains": domains, "target": target, "episodes": shapes, "relations": len(relations)}
+    method = build.told(config, module, wanted, loaded, **about)
     if method.online:
         raise InputError(
             f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
@@ -124,7 +147,7 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     layers = layers_of(config.get("tasks", ()))
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
     assert not method.heads or all(head_name(net.tasks, name) in nested["params"] for name in wanted)
-    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given)
+    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given, relations)
 
 
 def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str | None) -> Shots | None:
