@@ -36,7 +36,7 @@ WAYS = {
     "FixMatch": ("few_labels", {"method": "fixmatch"}, True),
     "FlexMatch": ("flexmatch", {}, True),
 }
-# The papers' weights belong to hundreds of thousands of steps, over which they rise. In a short run MixMatch's own pulls
+# The papers' weights belong to hundreds of thousands of steps, over which they rise. In a short run MixMatch's pulls
 # every answer to the same class.
 SHORT = {("MixMatch", "CIFAR-10, 40 labels a class"): {"method_args": {"weight": 7.5}}}
 
