@@ -112,12 +112,7 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     InputError where `workdir` holds no run, or a set of runs, and where it does not go with the shots.
     """
     workdir = pathlib.Path(workdir)
-    held = workdir / "config.json"
-    if not held.is_file():
-        raise InputError(f"'{workdir}' is no run: it has no config.json; give the --workdir of a finished run.")
-    config = last_stage(configs.from_json(held.read_text()))
-    if config.model == "vectors":
-        raise InputError(f"'{workdir}' has learnt from vectors, and there are no images of these to predict.")
+    config = config_of(workdir)
     images.use(config.get("image_library", ""))  # an older run's config has no such key
     given = read_shots(config, workdir, shot_folder)
     loaded = weights.load(f"run:{workdir}", config.model, config.model_args.to_dict())
@@ -148,6 +143,17 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
     assert not method.heads or all(head_name(net.tasks, name) in nested["params"] for name in wanted)
     return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given, relations)
+
+
+def config_of(workdir: pathlib.Path) -> Config:
+    """What the run's weights were trained by; InputError where there is no run, or one of vectors."""
+    held = workdir / "config.json"
+    if not held.is_file():
+        raise InputError(f"'{workdir}' is no run: it has no config.json; give the --workdir of a finished run.")
+    config = last_stage(configs.from_json(held.read_text()))
+    if config.model == "vectors":
+        raise InputError(f"'{workdir}' has learnt from vectors, and there are no images of these to predict.")
+    return config
 
 
 def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str | None) -> Shots | None:

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
 
 from tl.models import gradients, winograd
 
@@ -116,7 +116,9 @@ def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) ->
     if x.shape[-1] == 3 and (strides, *window) != (1, 3, 3):
         plain = partial(colour_conv, strides=strides, pads=pads)
     if window == (3, 3) and strides == 1 and tuple(map(tuple, pads)) == ((1, 1),) * 2 and min(kernel.shape[2:]) >= 32:
-        small = x.shape[0] * math.prod(x.shape[1:3]) * max(kernel.shape[2:]) <= MOST_TILED
+        # Exported for a batch of any size, a map may be large.
+        any_size = export.is_symbolic_dim(x.shape[0])
+        small = not any_size and x.shape[0] * math.prod(x.shape[1:3]) * max(kernel.shape[2:]) <= MOST_TILED
         forward, back = (winograd.forward, partial(winograd.forward, turned=True)) if small else (plain, None)
         return gradients.bilinear(forward, back, winograd.kernel_gradient)(x, kernel)
     if strides == 1 and window == (3, 3) and x.shape[-1] >= 16:

@@ -9,6 +9,7 @@ import os
 import pathlib
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from tl.report.files import write_atomic
@@ -52,6 +53,14 @@ def heat(values: np.ndarray, rgb: tuple[int, int, int], scale: int) -> np.ndarra
     picture[..., :3] = rgb
     picture[..., 3] = np.round(255 * np.clip(values, 0, 1))
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def overlay(image: np.ndarray, values: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """uint8 (H, W, 3) under a map (h, w) in 0..1, enlarged smoothly, as colours from blue to red -> the same, uint8."""
+    height, width = image.shape[:2]
+    enlarged = Image.fromarray(np.asarray(values, np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    heat = colormaps["turbo"](np.asarray(enlarged))[..., :3] * 255
+    return np.round((1 - opacity) * image + opacity * heat).astype(np.uint8)
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:
