@@ -69,6 +69,7 @@ FLOORS = {
     "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.graphs", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.explanations": ("tl.explain", "tl.net", "tl.methods.base", "tl.models", "tl.preprocess"),
+    "tl.serving": ("tl.serving", "tl.exported", "tl.data", "tl.preprocess", "tl.report"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim", "tl.privacy"),
     "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.ranking", "tl.tasks", "tl.report.files"),
@@ -77,6 +78,9 @@ FLOORS = {
 FENCES = {
     "flax": ("tl.models", "tl.net", "tl.step"),
     "orbax": ("tl.checkpoint",),
+    "starlette": ("tl.serving.app",),
+    "uvicorn": (),
+    "jax2onnx": ("tl.onnx",),
     "torch": (),
     "torchvision": (),
     "tensorflow": (),

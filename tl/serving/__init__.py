@@ -1,0 +1,1 @@
+"""An exported folder behind HTTP: scripts/serve.py."""
