@@ -1,10 +1,10 @@
 """A server under load on this machine: throughput, p50 and p99, and that no answer is lost or another request's.
 
-    python scripts/bench_serve.py FOLDER --requests 500 --together 16 [--images DIR] [-- --batch 16]
+    python scripts/bench_serve.py FOLDER --requests 500 --together 16 [--images DIR] [--batch 16]
 
 It starts scripts/serve.py, asks about each picture alone, then about all in turn with so many requests together,
-compares every answer with the one given alone, and ends the server. Without --images the pictures are random. What
-stands behind `--` goes to the server.
+compares every answer with the one given alone, and ends the server. Without --images the pictures are random. Flags
+of scripts/serve.py go to the server.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--together", type=int, default=16)
     parser.add_argument("--images", type=pathlib.Path, help="a folder of pictures")
-    parser.add_argument("flags", nargs="*", help="for scripts/serve.py")
-    options = parser.parse_args(argv)
+    options, flags = parser.parse_known_args(argv)
     pictures = read(options.images) if options.images else random_pictures(32)
-    with serving(options.folder, *options.flags) as address:
+    with serving(options.folder, *flags) as address:
         found = asyncio.run(load(address, pictures, options.requests, options.together))
     times = np.sort(found["seconds"]) * 1e3
     p50, p99 = times[len(times) // 2], times[min(len(times) - 1, int(len(times) * 0.99))]

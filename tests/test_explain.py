@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import toy
 from numpy.testing import assert_allclose
+from PIL import Image
 from scipy import stats
 
-from tl import build, explain, explanations, predictor
+from scripts import explain as script
+from tl import build, explain, explanations, inputs, predictor
 from tl.data import transforms
 from tl.errors import InputError
 
@@ -152,6 +154,20 @@ def test_a_map_shows_what_the_network_has_learnt(run, method):
     assert explain.sanity(edges, loaded.net.params, jax.random.key(0)).mean() == 1
 
 
+def test_sizes_of_shares_are_those_of_pixels(run):
+    """Why the map of integrated gradients leaves out what speaks against the answer, in place of taking sizes."""
+    _, loaded, images = run
+    pixels = images.astype(jnp.float32)
+
+    def sizes(params):
+        net = loaded.net.with_params(params)
+        column = explanations.answered(net.outputs({"image": images})["label"])
+        score = explanations.score(loaded.predict, net, (), "label", column)
+        return explain.strength(explain.integrated_gradients(score, pixels, jnp.zeros_like(pixels), 10))
+
+    assert explain.sanity(sizes, loaded.net.params, jax.random.key(0)).mean() > 0.7
+
+
 def test_the_maps_of_a_run_are_those_of_its_outputs(run):
     """Grad-CAM by finite differences of the classifier behind the last map."""
     _, loaded, images = run
@@ -195,3 +211,49 @@ def test_what_has_no_map(run):
     assert explanations.spatial_layer(net, 8) == ""
     with pytest.raises(InputError, match="no map behind which it goes on: take another --method than grad_cam"):
         explanations.maps("grad_cam", loaded.predict, net, (), images, "label")
+
+
+def test_the_report_shows_where_mistakes_come_from(run):
+    folder, _, _ = run
+    held = np.load(folder / "predictions.npz")
+    wrong = held["test/outputs/label"].argmax(axis=1) != held["test/label"]
+    assert wrong.any()
+    page = (folder / "report.html").read_text()
+    assert "from the top: images, where the answer comes from (Grad-CAM)" in page
+
+
+def pages(paths, folder, out, *flags):
+    return script.main(["--workdir", str(folder), *map(str, paths), "--out", str(out), *flags])
+
+
+def test_a_page_of_some_images(run, tmp_path, capsys):
+    """Every method has its page; the nearest training images of a training image begin with itself."""
+    folder, _, _ = run
+    train = inputs.open_data(predictor.config_of(folder)).splits["train"]
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for i, file in enumerate(files):
+        Image.fromarray(train.load(i)).save(file)
+    assert pages(files, folder, tmp_path / "page.html", "--nearest", "2") == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("cosine ") == 4
+    for i in range(2):
+        assert f"cosine 1.000: {train.names[i]}" in page
+    for word in ("http://", "https://", "<script"):
+        assert word not in page
+    for method in explanations.METHODS[1:]:
+        assert pages(files, folder, tmp_path / f"{method}.html", "--method", method) == 0
+        assert method.replace("_", " ") in (tmp_path / f"{method}.html").read_text()
+
+
+def test_pages_that_cannot_be(run, tmp_path, capsys):
+    folder, _, _ = run
+    (tmp_path / "a.png").write_bytes(b"")
+    for flags, said in (
+        (("--method", "gradcam"), "unknown explanation 'gradcam': did you mean grad_cam"),
+        (("--task", "colour"), "unknown task 'colour'"),
+        ((), "is broken or no picture"),
+    ):
+        assert pages([tmp_path / "a.png"], folder, tmp_path / "page.html", *flags) == 2
+        assert said in capsys.readouterr().err
+    assert pages([tmp_path / "b.png"], tmp_path, tmp_path / "page.html") == 2
+    assert not (tmp_path / "page.html").exists()

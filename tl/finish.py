@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import adapters, averages, checks, metrics, optim, privacy, selection, train, weights
+from tl import adapters, averages, checks, metrics, mistakes, optim, privacy, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.evaluators import figures, validators
@@ -25,6 +25,8 @@ from tl.step import State
 from tl.watch import Choice
 
 EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
+
+MISTAKES = 8  # of which the report shows where they come from
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -211,6 +213,7 @@ def write_report(
             confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
         if confusion is not None and pictured:
             examples = choose_examples(experiment, name, table, task.name, probabilities, classes)
+    wrong = [image for image, _, true, predicted, _ in examples if true != predicted]
     return html.write_run(
         work.folder,
         title=work.folder.name,
@@ -223,6 +226,7 @@ def write_report(
         examples=examples,
         batch_image=first_batch(experiment) if pictured else None,
         pictures=shown,
+        mistakes=mistakes.overlays(work, wrong[:MISTAKES], task.name),
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, inputs, shots, weights
+from tl import build, explanations, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -19,6 +19,7 @@ from tl.data import graph, images, streams, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
+from tl.explanations import Predict
 from tl.methods.base import head_name, layers_of
 from tl.net import Net
 from tl.preprocess import Preprocess
@@ -34,7 +35,7 @@ class Predictor:
     tasks: Mapping[str, Task]
     preprocess: Preprocess
     net: Net
-    predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
+    predict: Predict  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
     relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
@@ -48,21 +49,39 @@ class Predictor:
     @property
     def field(self) -> str:
         """What of a batch the network reads."""
-        return "triple" if self.relations else "image"
+        return getattr(self.net.modules["backbone"], "reads", "image")
 
     @functools.cached_property
     def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
-        """((params, stats, memory), images or questions) -> {task: (N, outputs)}, compiled once."""
+        """((params, stats, memory), what the network reads) -> {task: (N, outputs)}, compiled once."""
+        return self.compiled(self.predict)
+
+    def maps(self, split: Split, method: str, task: str) -> np.ndarray:
+        """(N, h, w) in 0..1: how much each place of an image matters to the answer; see `explanations.maps`."""
+
+        def explain(net: Any, rows: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
+            return {"maps": explanations.maps(method, self.predict, net, memory, rows["image"], task)}
+
+        run = self.compiled(explain)
+        return self.collected(split, lambda variables, batch: run(variables, batch["image"]))["maps"]
+
+    def features(self, split: Split) -> np.ndarray:
+        """(N, D) of the rows of `split`."""
+        run = self.compiled(lambda net, rows, memory: {"features": net.features(rows)})
+        return self.collected(split, lambda variables, batch: run(variables, batch[self.field]))["features"]
+
+    def compiled(self, function: Predict) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
+        """((params, stats, memory), what the network reads) -> `function(net, rows, memory)`."""
         mesh, together = meshes.make_mesh(), self.shots.shape.rows if self.shots else 1
 
         @jax.jit
-        def answers(variables: tuple[Any, Any, Any], inputs: jax.Array) -> dict[str, jax.Array]:
+        def run(variables: tuple[Any, Any, Any], inputs: jax.Array) -> dict[str, jax.Array]:
             params, stats, memory = variables
             net = dataclasses.replace(self.net, params=params, stats=stats)
             read = {self.field: inputs}
-            return meshes.in_pieces(lambda rows: dict(self.predict(net, rows, memory)), read, mesh, together)
+            return meshes.in_pieces(lambda rows: dict(function(net, rows, memory)), read, mesh, together)
 
-        return answers
+        return run
 
     def collected(
         self,
@@ -84,12 +103,8 @@ class Predictor:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
         if self.relations:
             raise InputError("the run has learnt a knowledge graph: ask it --triples 'HEAD RELATION'.")
-        split = Split(
-            load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
-            labels={},
-            names=[str(path) for path in paths],
-        )
-        return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
+        outputs = self.outputs(split_of(paths))
+        return {name: self.tasks[name].probabilities(values) for name, values in outputs.items()}
 
     def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
         """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
@@ -104,6 +119,15 @@ class Predictor:
             found = [{"entity": task.classes[entity], "score": float(scores[entity])} for entity in best]
             rows += [{"question": text, "place": place, **answer} for place, answer in enumerate(found, start=1)]
         return rows
+
+
+def split_of(paths: Sequence[pathlib.Path]) -> Split:
+    """The image files, without labels."""
+    return Split(
+        load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
+        labels={},
+        names=[str(path) for path in paths],
+    )
 
 
 def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = None) -> Predictor:

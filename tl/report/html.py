@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from tl.report import sections
+from tl.report import provenance, sections
 from tl.report.console import duration
 from tl.report.files import write_atomic
-from tl.report.images import data_uri
+from tl.report.images import data_uri, overlay
 from tl.report.provenance import versions as installed
 from tl.report.table import number, spread
 
@@ -33,6 +33,7 @@ def write_run(
     examples: Sequence[tuple[np.ndarray, str, Any, Any, float | None]] = (),
     batch_image: np.ndarray | None = None,
     pictures: Mapping[str, np.ndarray] | None = None,
+    mistakes: Mapping[str, np.ndarray] | None = None,
     params_table: Sequence[Mapping[str, Any]] = (),
     kind: str = "classification",
     of_task: str = "",
@@ -47,12 +48,11 @@ def write_run(
 
     rows: `Log.rows()`. summary: the flat one of `summary.json`. probabilities: (N, C), or with kind="regression" the
     predictions (N,) or (N, K); labels: (N,) or (N, K). examples: (uint8 image (H, W, 3), name, true, predicted,
-    probability); an int is an index into `classes`. batch_image: uint8 (H, W, 3), the augmented batch as a grid.
-    pictures: see `sections.pictures`. params_table: one mapping of column to value for each group.
-    points: (N, 2) map of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C)
-    counts, rows true. of_task: " of NAME", the one of several. class_report: column -> (C,). command, predict: how to.
+    probability); an int is an index into `classes`. batch_image: uint8 (H, W, 3), the augmented batch. pictures,
+    mistakes: see `sections.pictures`. params_table: one mapping of column to value for each group. points: (N, 2) map
+    of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C), rows true. of_task:
+    " of NAME", the one of several. class_report: column -> (C,). command, predict: how to.
     """
-    results = sections.results(summary)
     return _write(
         folder,
         "run.html.j2",
@@ -61,8 +61,8 @@ def write_run(
         of_task=of_task,
         summary=dict(summary),
         headlines=sections.headlines(summary),
-        results=results,
-        streams=sections.streams(results),
+        results=sections.results(summary),
+        streams=sections.streams(sections.results(summary)),
         figures=sections.run_curves(rows),
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
@@ -73,7 +73,7 @@ def write_run(
         class_rows=sections.class_rows(class_report or {}, classes),
         examples=sections.examples(examples, classes, kind),
         batch=None if batch_image is None else data_uri(batch_image, 1200),
-        pictures=sections.pictures(pictures or {}),
+        **{name: sections.pictures(of or {}) for name, of in (("pictures", pictures), ("mistakes", mistakes))},
         params=[dict(row) for row in params_table],
         command=command,
         predict=predict,
@@ -161,7 +161,27 @@ def write_sweep(
     )
 
 
-def _write(folder: os.PathLike | str, template: str, **values: Any) -> pathlib.Path:
+def write_explained(path: pathlib.Path, *, title: str, method: str, items: Sequence[Mapping[str, Any]]) -> pathlib.Path:
+    """Write the page of some images and of where the answers to them come from.
+
+    items: name, image uint8 (H, W, 3), map (h, w) in 0..1, answer (text), values [(class, number)], nearest
+    [(uint8 image, text)].
+    """
+    drawn = [
+        {
+            **item,
+            "tiny": max(item["image"].shape[:2]) <= 64,
+            "image": data_uri(item["image"], 320),
+            "overlay": data_uri(overlay(item["image"], item["map"]), 320),
+            "nearest": [(data_uri(picture, 120), text) for picture, text in item["nearest"]],
+        }
+        for item in items
+    ]
+    about = {"summary": {"commit": provenance.commit()}, "command": provenance.command(), "versions": installed()}
+    return _write(path.parent, "explained.html.j2", path.name, title=title, method=method, items=drawn, **about)
+
+
+def _write(folder: os.PathLike | str, template: str, file: str = "report.html", **values: Any) -> pathlib.Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -171,4 +191,4 @@ def _write(folder: os.PathLike | str, template: str, **values: Any) -> pathlib.P
     )
     environment.filters |= {"number": number, "duration": duration}
     environment.globals["spread"] = spread
-    return write_atomic(pathlib.Path(folder) / "report.html", environment.get_template(template).render(**values))
+    return write_atomic(pathlib.Path(folder) / file, environment.get_template(template).render(**values))
