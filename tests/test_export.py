@@ -149,6 +149,7 @@ def test_what_cannot_be_exported(made, tmp_path, capsys):
     assert "is no run: it has no config.json" in said(tmp_path / "absent")
     assert "exists and is no empty folder" in said(folder / "run", folder / "out")
     assert "exists and is no empty folder" in said(folder / "run", folder / "out" / "load.py")
+    assert "--check=-1 is too small" in said(folder / "run", tmp_path / "out", "--check", "-1")
     assert "--check a number above 0" in said(folder / "run", tmp_path / "out", "--onnx", "--check", "0")
     changes = {
         "which come with the question": {"episode": {"way": 2}},

@@ -47,6 +47,8 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
         raise InputError(f"'{out}' exists and is no empty folder: give another --out, or remove it.")
     if importlib.util.find_spec("flatbuffers") is None:  # jax.export would only say so at its end
         raise InputError("jax.export needs the package flatbuffers: pip install -e '.[export]'.")
+    if check < 0:
+        raise InputError(f"--check={check} is too small: give a number of test images, or 0 for none.")
     if as_onnx and not check:
         raise InputError("an ONNX file is written only where it agrees on real images: give --check a number above 0.")
     config = predictor.config_of(workdir)
@@ -62,7 +64,7 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
     temporary = out.absolute().parent / f".{out.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
-        write(loaded, config, workdir, temporary)
+        write(loaded, config, temporary)
         said = compare(loaded, tested, temporary) if tested else "compared with the run on no image"
         if as_onnx and tested:
             images = prepared(exported.Model(temporary), tested)
@@ -169,7 +171,7 @@ def down_first() -> bool:
     return int(PIL.__version__.split(".")[0]) >= 13
 
 
-def write(loaded: Predictor, config: Config, workdir: pathlib.Path, folder: pathlib.Path) -> None:
+def write(loaded: Predictor, config: Config, folder: pathlib.Path) -> None:
     """Programs, weights, model.json and load.py."""
     flat, size = tensors(loaded), loaded.preprocess.size
     flat = asked(program(loaded), flat, size)

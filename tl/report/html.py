@@ -181,7 +181,7 @@ def write_explained(path: pathlib.Path, *, title: str, method: str, items: Seque
     return _write(path.parent, "explained.html.j2", path.name, title=title, method=method, items=drawn, **about)
 
 
-def _write(folder: os.PathLike | str, template: str, file: str = "report.html", **values: Any) -> pathlib.Path:
+def _write(folder: os.PathLike | str, template: str, file: str = "report.html", /, **values: Any) -> pathlib.Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
