@@ -307,7 +307,8 @@ def test_a_real_server_under_load_and_its_end(folder, capsys, monkeypatch):
             target=lambda: answers.append(httpx.post(f"{address}/predict", content=pngs[0], headers=PNG, timeout=20))
         )
         asking.start()
-        time.sleep(0.1)  # it waits for others now
+        while not answers and "tl_requests_in_flight 2" not in httpx.get(f"{address}/metrics").text:
+            time.sleep(0.02)  # until it waits for others, beside the question about it
     asking.join()
     assert answers[0].status_code == 200
 
