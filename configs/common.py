@@ -24,8 +24,9 @@ def get_config() -> ConfigDict:
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
     c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
-    # features:FILE#NAME, vectors for the model `vectors` | kg:FILE, a knowledge graph for the model `triples` |
-    # noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of which a batch holds equal parts
+    # tsv:FILE, sentences, of NAME_train.tsv with those beside it | csv:FILE | kg:FILE, a knowledge graph for the model
+    # `triples` | features:FILE#NAME, vectors for the model `vectors` | noise:SIZE,CLASSES,COUNT; A+B: several labelled
+    # domains, of which a batch holds equal parts
     c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
     c.transductive = False  # True: target images are trained on (unlabelled) and tested on; False: its test set is new
     c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from
@@ -65,6 +66,12 @@ def get_config() -> ConfigDict:
     c.std = ()
     c.train_transforms = ()  # ((name of tl/data/transforms.py, {arguments}), ...); (): as in evaluation
     c.strong_transforms = ()  # of the streams NAME_strong: other views of the same images (FixMatch, AdaMatch)
+
+    # From sentence to tokens.
+    c.text = {
+        "length": 0,  # tokens of each; 0: as the weights were trained, else so many that 99 of 100 sentences are whole
+        "vocabulary": "",  # a vocab.txt; "": the weights' own or the teacher's, else all words of training
+    }
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression | ranking, of a graph's entities
@@ -145,7 +152,7 @@ def get_config() -> ConfigDict:
         "clip": 0.0,  # global norm of the gradient over what moves; 0: none
     }
     c.schedule = {
-        "name": "cosine",  # constant | cosine | step | inverse
+        "name": "cosine",  # constant | cosine | linear | step | inverse
         "lr": 1e-3,
         "warmup": 0,  # steps of linear rise
         "boundaries": (),  # step: shares of the run, e.g. (0.5, 0.75)

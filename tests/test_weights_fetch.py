@@ -199,3 +199,18 @@ def test_hub_without_a_network_fails_at_once(hub: Server) -> None:
     with pytest.raises(InputError, match=r"'hf:timm/net': cannot fetch it from http://127.* check the network"):
         fetch.locate("hf:timm/net")
     assert time.monotonic() - start < 2
+
+
+def test_a_text_model_of_the_hub_brings_its_size_and_vocabulary(hub: Server) -> None:
+    folder = pathlib.Path(__file__).parent / "golden" / "texts" / "bert"
+    at = "/org/bert/resolve/main/"
+    hub.files |= {at + name: (folder / name).read_bytes() for name in ("model.safetensors", "config.json", "vocab.txt")}
+    loaded = weights.load("hf:org/bert", "bert")
+    local = weights.load(f"file:{folder}", "bert")
+    assert loaded is not None
+    assert local is not None
+    assert (loaded.preprocess, loaded.arguments, loaded.sha256) == (local.preprocess, local.arguments, local.sha256)
+    hub.files = {path.replace("/bert/", "/bare/"): body for path, body in hub.files.items() if "safetensors" in path}
+    bare = weights.load("hf:org/bare", "bert")
+    assert bare is not None
+    assert (bare.preprocess, bare.arguments) == (None, {"vocabulary": 24})

@@ -99,6 +99,18 @@ GRAPH = {
 }
 ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "group"}}
 
+# Sentences of two kinds, and networks that read them in a second.
+SENTENCES = f"tsv:{pathlib.Path(__file__).parent / 'golden' / 'texts' / 'toy.tsv'}"
+TEXT = {
+    "data": SENTENCES,
+    "weights": "none",
+    "train_transforms": (),
+    "schedule__name": "constant",
+    "model": "bert",
+    "model_args": {"layers": 2, "width": 8, "heads": 2, "hidden": 12, "positions": 16},
+}
+WINDOWS = {**TEXT, "model": "textcnn", "model_args": {"width": 6, "sizes": (2, 3), "features": 4}}
+
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
 # all randomness on. `falls` names the scalar that training brings down, "loss" by default.
 METHODS = {
@@ -199,6 +211,8 @@ METHODS = {
     "distmult": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
     "complex": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
     "rotate": {**GRAPH, "method_args": {"rank": 4}},
+    "text": TEXT,
+    "text_cnn": WINDOWS,
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

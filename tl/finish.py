@@ -195,9 +195,9 @@ def write_report(
     every = list(experiment.tasks.values())
     task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
     pictured = experiment.dataset.splits["train"].pictures
-    classes, asks = task.classes, "FILES" if pictured and not experiment.method.online else ""
-    if experiment.dataset.relations:
-        asks = '--triples "HEAD RELATION"'
+    asks = {"tokens": "--text 'A SENTENCE'", "triple": '--triples "HEAD RELATION"'}.get(experiment.dataset.field, "")
+    asks = "FILES" if pictured else asks
+    classes, predicts = task.classes, asks and not experiment.method.online
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
     table = figures.labelled(task, collected[name]) if name else {}
@@ -230,7 +230,7 @@ def write_report(
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict=f"{command}{asks}" if asks else "",
+        predict=f"{command}{asks}" if predicts else "",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         of_task="" if len(every) == 1 else f" of {task.name}",

@@ -12,7 +12,18 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, episodes, images, increments, measured, omniglot, several, sources, streams, transforms
+from tl.data import (
+    domains,
+    episodes,
+    images,
+    increments,
+    measured,
+    omniglot,
+    several,
+    sources,
+    streams,
+    transforms,
+)
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
@@ -47,11 +58,10 @@ class Inputs:
     together: int  # rows of an evaluation set that are one episode
 
 
-def make(config: Config, method: Method, dataset: Dataset, preprocess: Preprocess, mesh: jax.sharding.Mesh) -> Inputs:
+def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh: jax.sharding.Mesh) -> Inputs:
     """What the method's batches hold, and what else it and evaluation go through."""
     splits = {name: stream_split(name, dataset, config) for name in method.streams}
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
-    check_kind(config, dataset)
     pictured = dataset.splits["train"].pictures
     steps = {name: training_transforms(config, preprocess, name) if pictured else [] for name in splits}
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
@@ -139,9 +149,9 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
 def check_kind(config: Config, dataset: Dataset) -> None:
     """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
     train = dataset.splits["train"]
-    fitting = models.reading(train.field, numbers=bool(train.width))
+    fitting = models.reading("tokens" if train.field == "text" else train.field, numbers=bool(train.width))
     if config.model not in fitting:
-        wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 4 else "another model"
+        wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 6 else "another model"
         raise InputError(
             f"config.model='{config.model}' does not go with config.data, which holds {train.holds}: set {wanted}."
         )
@@ -164,6 +174,9 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
             f"the method '{config.method}' reads the stream '{name}', and there is none: set config.target to data of "
             "the domain to adapt to, or config.unlabelled=True to learn from few labels."
         )
+    if name.endswith(STRONG) and not dataset.splits[kind].pictures:
+        rows = dataset.splits[kind].holds
+        raise InputError(f"the method '{config.method}' compares two views of an image: it cannot learn from {rows}.")
     if name.endswith(STRONG) and all(step in transforms.FIXED for step, _ in config.strong_transforms):
         raise InputError(
             f"the method '{config.method}' compares two views of an image: set config.strong_transforms, which "
@@ -274,18 +287,6 @@ def open_by_class(config: Config) -> Dataset:
             "and query=1."
         )
     return dataclasses.replace(dataset, splits={**dataset.splits, "test": omniglot.runs(file)})
-
-
-def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:
-    """The weights' preprocessing, else the model's, with what the config sets in its place."""
-    base = own or models.preprocess(config.model)
-    size = config.image_size or base.size
-    resize = config.resize or round(size * base.resize / base.size)
-    if resize < size:
-        raise InputError(
-            f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that."
-        )
-    return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
 
 
 def training_transforms(config: Config, preprocess: Preprocess, stream: str = "") -> list[tuple[str, dict[str, Any]]]:

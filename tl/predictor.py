@@ -1,4 +1,4 @@
-"""A finished run as a function from image files, or questions, to predictions, through the evaluation's own path."""
+"""A finished run as a function of image files, sentences or questions, through the evaluation's own path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tl import build, explanations, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import graph, images, streams, transforms
+from tl.data import graph, images, streams, texts, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -26,6 +26,11 @@ from tl.preprocess import Preprocess
 from tl.shots import Shots
 from tl.tasks import Task
 from tl.tasks import make as make_task
+from tl.text import Text
+
+
+# What a network reads in place of images -> how scripts/predict.py is asked.
+ASKED = {"tokens": "--text or --lines, with sentences", "triple": "--triples 'HEAD RELATION'"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Predictor:
     """`tasks` by name, `label` where there is one, know their classes; `net` holds the selected weights."""
 
     tasks: Mapping[str, Task]
-    preprocess: Preprocess
+    preprocess: Preprocess | Text
     net: Net
     predict: Predict  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
@@ -73,6 +78,7 @@ class Predictor:
     def compiled(self, function: Predict) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
         """((params, stats, memory), what the network reads) -> `function(net, rows, memory)`."""
         mesh, together = meshes.make_mesh(), self.shots.shape.rows if self.shots else 1
+        field = "tokens" if isinstance(self.preprocess, Text) else "image"
 
         @jax.jit
         def run(variables: tuple[Any, Any, Any], inputs: jax.Array) -> dict[str, jax.Array]:
@@ -90,8 +96,8 @@ class Predictor:
         change: transforms.Transform | None = None,
     ) -> dict[str, np.ndarray]:
         """What `run((params, stats, memory), batch)` gives of all rows; on each device 32 of them, or an episode."""
-        mesh = meshes.make_mesh()
-        seen = transforms.compose(transforms.evaluation(self.preprocess) if split.pictures else [])
+        steps = transforms.evaluation(self.preprocess) if isinstance(self.preprocess, Preprocess) else []
+        mesh, seen = meshes.make_mesh(), transforms.compose(steps if split.pictures else [])
         few = -(-min(32, max(1, len(split))) // mesh.size)
         each = self.shots.shape.rows if self.shots else few
         shown = seen if change is None else lambda image, rng: change(seen(image, rng), rng)
@@ -101,10 +107,18 @@ class Predictor:
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
-        if self.relations:
-            raise InputError("the run has learnt a knowledge graph: ask it --triples 'HEAD RELATION'.")
-        outputs = self.outputs(split_of(paths))
-        return {name: self.tasks[name].probabilities(values) for name, values in outputs.items()}
+        if self.field != "image":
+            raise InputError(f"this run reads no images: ask it by {ASKED[self.field]}.")
+        return self._said(split_of(paths))
+
+    def texts(self, lines: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of sentences."""
+        if not isinstance(self.preprocess, Text):
+            raise InputError("this run reads no text: --text and --lines are for one that does.")
+        return self._said(texts.split_of(lines, self.preprocess))
+
+    def _said(self, split: Split) -> dict[str, np.ndarray]:
+        return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
 
     def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
         """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
@@ -161,7 +175,8 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         )
     nested = nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, learnt, method.heads) | parts
+    arguments = build.model_args(config, loaded, loaded.preprocess)
+    modules = build.make_modules(config, learnt, method.heads, arguments) | parts
     preprocess = {"backbone": loaded.preprocess}
     layers = layers_of(config.get("tasks", ()))
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
@@ -211,8 +226,9 @@ def last_stage(config: Config) -> Config:
 
 
 def to_records(predictor: Predictor, names: Sequence[str], said: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A row per image: file, and what `answer` gives; of several tasks by their names."""
-    rows: list[dict[str, Any]] = [{"file": name} for name in names]
+    """A row per image or text: which, and what `answer` gives; of several tasks by their names."""
+    what = "text" if isinstance(predictor.preprocess, Text) else "file"
+    rows: list[dict[str, Any]] = [{what: name} for name in names]
     for name, task in predictor.tasks.items():
         for row, values in zip(rows, said[name], strict=True):
             row |= {name: answer(task, values)} if len(predictor.tasks) > 1 else answer(task, values)

@@ -25,7 +25,8 @@ def tfds(argument: str, task: str) -> Dataset:
     itself.
 
     Without DIR it is $TFDS_DATA_DIR, else ~/tensorflow_datasets. The image is the feature `image` or the only
-    one that is an image; the label is the feature named `task`, else `label`, else the only class label.
+    one that is an image; where there is none, rows are sentences, the feature `text` or the only text. The label is
+    the feature named `task`, else `label`, else the only class label.
     Splits other than train, validation and test are ignored, unless there is only one.
     """
     name, _, place = argument.partition("@")
@@ -39,12 +40,13 @@ def tfds(argument: str, task: str) -> Dataset:
 
     builder: Any = tensorflow_datasets.builder_from_directory(folder)
     features: Mapping[str, Any] = builder.info.features
-    image, label = _image_key(features, argument), _label_key(features, task, argument)
+    (image, field), label = _row_key(features, argument), _label_key(features, task, argument)
     parts = {}
     for split, key in _splits(list(builder.info.splits), argument).items():
         # TFDS would decode without turning CMYK, palettes and 16 bits into RGB
-        records = builder.as_data_source(key, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
-        parts[split] = _split(records, image, label, features[label], f"{name}/{key}")
+        raw = {image: tensorflow_datasets.decode.SkipDecoding()} if field == "image" else None
+        records = builder.as_data_source(key, decoders=raw)
+        parts[split] = _split(records, (image, field), label, features[label], f"{name}/{key}")
     # the record files are large: their names and sizes and the two small files' contents identify them
     identity = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
     small = [(folder / f).read_bytes() for f in (INFO, "features.json") if (folder / f).is_file()]
@@ -87,13 +89,19 @@ def _splits(names: Sequence[str], argument: str) -> dict[str, str]:
     return known
 
 
-def _image_key(features: Mapping[str, Any], argument: str) -> str:
-    from tensorflow_datasets.core.features import Image
+def _row_key(features: Mapping[str, Any], argument: str) -> tuple[str, str]:
+    """The feature that is read, and the field under which it is."""
+    from tensorflow_datasets.core.features import Image, Text
 
-    keys = [key for key in features if isinstance(features[key], Image)]
-    if "image" in keys or len(keys) == 1:
-        return "image" if "image" in keys else keys[0]
-    raise InputError(f"'tfds:{argument}' must have one image feature, found {keys or list(features)}.")
+    for kind, field in ((Image, "image"), (Text, "text")):
+        keys = [key for key in features if isinstance(features[key], kind)]
+        if field in keys or len(keys) == 1:
+            return (field if field in keys else keys[0]), field
+        if keys:
+            break
+    else:
+        keys = list(features)
+    raise InputError(f"'tfds:{argument}' must have one image or text feature, found {keys}.")
 
 
 def _label_key(features: Mapping[str, Any], task: str, argument: str) -> str:
@@ -112,7 +120,7 @@ def _class_names(feature: Any) -> tuple[str, ...]:
     return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
 
 
-def _split(records: Any, image: str, label: str, feature: Any, name: str) -> Split:
+def _split(records: Any, row: tuple[str, str], label: str, feature: Any, name: str) -> Split:
     values = []
     for start in range(0, len(records), READ_AT_ONCE):
         chunk = records.__getitems__(range(start, min(start + READ_AT_ONCE, len(records))))
@@ -121,8 +129,21 @@ def _split(records: Any, image: str, label: str, feature: Any, name: str) -> Spl
     if width and hasattr(feature, "feature"):  # a sequence of classes for each image: several at once
         values = [np.isin(np.arange(width), present) for present in values]
     names = [f"{name}/{i}" for i in range(len(records))]
+    key, field = row
 
-    def load(i: int) -> np.ndarray:
-        return images.decode(records[i][image], names[i])
+    def load(i: int) -> Any:
+        found = records[i][key]
+        return images.decode(found, names[i]) if field == "image" else sentence(found, names[i])
 
-    return Split(load, {"label": np.asarray(values)}, names)
+    return Split(load, {"label": np.asarray(values)}, names, field=field)
+
+
+def sentence(found: bytes, name: str) -> str:
+    """The text of a record; InputError for an empty one and for one that is not utf-8."""
+    try:
+        text = found.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"the text '{name}' is not utf-8 ({error}): prepare the set again.") from error
+    if not text:
+        raise InputError(f"the text '{name}' is empty: prepare the set without it.")
+    return text

@@ -107,6 +107,11 @@ class Whole(nn.Module):
     def dtype(self) -> str:
         return getattr(self.backbone, "dtype")  # noqa: B009 (every backbone has one, nn.Module has none)
 
+    @property
+    def reads(self) -> str:
+        """The field of a batch that the backbone reads."""
+        return getattr(self.backbone, "reads", "image")
+
     def __call__(self, x: jax.Array, mode: Mode = Mode()) -> dict[str, jax.Array]:  # noqa: B008 (frozen)
         maps = self.backbone(x, mode=mode)
         read = maps if self.bottleneck is None else {**maps, "pooled": self.bottleneck(maps["pooled"], mode=mode)}

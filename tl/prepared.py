@@ -1,0 +1,65 @@
+"""What makes a network's input of an image or a sentence: as the weights say, but for what the config sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+
+from tl import models
+from tl.config import Config
+from tl.data import texts
+from tl.data.base import Dataset
+from tl.errors import InputError
+from tl.preprocess import Preprocess
+from tl.text import FIRST, Text
+from tl.weights import Loaded
+from tl.weights import texts as vocabularies
+
+
+def make(
+    config: Config, loaded: Loaded | None, taught: Preprocess | Text | None, dataset: Dataset
+) -> Preprocess | Text:
+    """The weights' preprocessing, else the model's, with what the config sets in its place.
+
+    `taught` is that of the teacher: both read the same tokens.
+    """
+    own = loaded.preprocess if loaded else None
+    if models.reads(config.model) == "tokens":
+        given = {"config.weights": own, "config.teacher": taught}
+        texts = {name: text for name, text in given.items() if isinstance(text, Text)}
+        return of_text(config, texts, dataset, grows=not loaded or bool(loaded.layers))
+    base = own if isinstance(own, Preprocess) else models.preprocess(config.model)
+    size = config.image_size or base.size
+    resize = config.resize or round(size * base.resize / base.size)
+    if resize < size:
+        raise InputError(
+            f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that."
+        )
+    return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
+
+
+def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: bool) -> Text:
+    """The vocabulary of the weights or the teacher, `given`, or of the config; and a length.
+
+    Where it `grows`, one of words takes in those of the training sentences. InputError where two of these differ.
+    """
+    asked = config.get("text", {"length": 0, "vocabulary": ""})
+    if asked["vocabulary"]:
+        file = vocabularies.read(pathlib.Path(os.path.expandvars(asked["vocabulary"])))
+        given = {**given, "config.text.vocabulary": file}
+    if len({(text.kind, text.vocabulary) for text in given.values()}) > 1:
+        held = ", ".join(f"{name} of {len(text.vocabulary)} {text.kind}" for name, text in given.items())
+        raise InputError(f"vocabularies differ ({held}), and a batch holds tokens of one: name weights of the same.")
+    if not given and config.weights != "none" and dataset.field == "text":
+        raise InputError(
+            f"no vocabulary stands beside the weights '{config.weights}': name a vocab.txt in config.text.vocabulary."
+        )
+    train = texts.sentences(dataset.splits["train"]) if dataset.field == "text" else []
+    chosen = next(iter(given.values()), Text("words", FIRST["words"]))
+    if grows and chosen.kind == "words" and "config.teacher" not in given:
+        chosen = chosen.with_words(train)
+    if asked["length"] < 0 or asked["length"] == 1:
+        raise InputError(f"config.text.length={asked['length']} is too small: it must be 2 or more, or 0.")
+    length = asked["length"] or next((text.length for text in given.values() if text.length), 0)
+    return dataclasses.replace(chosen, length=length) if length or not train else chosen.fitted(train)
