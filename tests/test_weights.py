@@ -32,6 +32,8 @@ def test_known_table() -> None:
         "lenet",
         "conv4",
         "vectors",
+        "textcnn",
+        "lstm",
     }
     assert set(models.names()) == set(known.KNOWN) | own_files_only
     row = known.of_source("hf:timm/resnet50.tv2_in1k@main")
