@@ -24,6 +24,8 @@ def cell(way: str, name: str, labels: int, **more: object) -> dict:
     """One way on a set with so many labels a class, 0 for all."""
     config, own, steps = WAYS[way]
     few = LABELS[labels]
+    if name == "TREC":  # its rarest class has 86 questions
+        labels = min(labels, 50)
     amount = {} if few is None else {"labels_per_class": labels, "steps": steps[few]}
     return {
         "method": way,
