@@ -57,7 +57,7 @@ def explain(options: argparse.Namespace) -> None:
     if name not in loaded.tasks:
         raise unknown("task", name, loaded.tasks)
     task, split = loaded.tasks[name], predictor.split_of(files)
-    chain = transforms.compose(transforms.evaluation(loaded.preprocess))
+    chain = transforms.compose(transforms.evaluation(loaded.of_images()))
     values, maps = task.probabilities(loaded.outputs(split)[name]), loaded.maps(split, options.method, name)
     neighbours = nearest(options, loaded, split, name) if options.nearest else [[] for _ in files]
     items: list[dict[str, Any]] = []

@@ -126,7 +126,7 @@ def run(tmp_path_factory):
     loaded = predictor.load(folder)
     split = build.experiment(config).evals["test"].split
     assert split is not None
-    chain = transforms.compose(transforms.evaluation(loaded.preprocess))
+    chain = transforms.compose(transforms.evaluation(loaded.of_images()))
     images = np.stack([chain(split.load(i), RNG) for i in range(16)])
     return folder, loaded, jnp.asarray(images)
 

@@ -91,7 +91,7 @@ def test_what_lies_in_the_folder(run):
 def test_the_map_in_the_folder_is_grad_cam(run):
     _, folder, _ = run
     loaded, model = predictor.load(folder / "run"), exported.Model(folder / "out")
-    size = loaded.preprocess.size
+    size = loaded.of_images().size
     images = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     task, memory = next(iter(loaded.tasks)), loaded.memory
     wanted = explanations.maps("grad_cam", loaded.predict, loaded.net, memory, jax.numpy.asarray(images), task)

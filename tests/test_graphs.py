@@ -268,7 +268,7 @@ def test_a_finished_run_answers_questions(finished, capsys):
     picture = folder / "a.png"
     picture.write_bytes(b"")
     assert predict.main(["--workdir", str(folder), str(picture)]) == 2
-    assert "ask it --triples" in capsys.readouterr().err
+    assert "ask it by --triples" in capsys.readouterr().err
     assert predict.main(["--workdir", str(folder)]) == 2
 
 

@@ -177,7 +177,7 @@ def test_a_run_predicts_text_by_itself(finished):
     said = loaded.texts([test.load(i) for i in range(len(test))])["label"]
     np.testing.assert_allclose(np.log(said), _log_softmax(held["test/outputs/label"]), atol=1e-5)
     assert "--text 'A SENTENCE'" in (finished / "report.html").read_text().replace("&#39;", "'")
-    with pytest.raises(InputError, match="this run reads no images: ask it by --text"):
+    with pytest.raises(InputError, match="this run does not read images: ask it by --text"):
         loaded.files([pathlib.Path("a.png")])
 
 

@@ -44,6 +44,7 @@ def opened(workdir: pathlib.Path, name: str = "test", most: int = 0) -> Assessed
     InputError where it is no classifier of images, and where its data have no such set.
     """
     loaded = predictor.load(workdir)
+    loaded.of_images()
     config = predictor.last_stage(configs.from_json((workdir / "config.json").read_text()))
     (task, *others) = loaded.tasks.values()
     if others or task.kind not in ("classification", "binary") or not task.classes:

@@ -37,14 +37,12 @@ from tl import (
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import domains as sources
-from tl.data import splits, texts
+from tl.data import splits
 from tl.data.base import Dataset
 from tl.episodes import Episodes
 from tl.errors import InputError, unknown
 from tl.methods.base import FACTS, Method, Part, head_name, layers_of
 from tl.models.heads import Bottleneck, Head, Reduction
-from tl.preprocess import Preprocess
-from tl.text import Text
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
@@ -115,14 +113,8 @@ def experiment(
     dataset = inputs.open_data(config) if dataset is None else dataset
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
-    preprocess = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
-    if isinstance(preprocess, Text) and loaded and loaded.layers:
-        loaded = weights.grown(loaded, len(preprocess.vocabulary), config.seed)
-    arguments = model_args(config, loaded, preprocess)
-    # Dropout is of this training: one that goes on from the weights has its own.
-    lasting = {name: value for name, value in arguments.items() if name != "dropout"}
-    if isinstance(preprocess, Text) and dataset.field == "text":
-        dataset = texts.tokenised(dataset, preprocess)
+    preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
+    arguments = prepared.arguments(config, loaded, preprocess)
     wanted = make_tasks(config, dataset)
     checks.select(config, wanted, dataset)
     method = make_method(config, method_module, wanted, dataset, loaded, teacher)
@@ -150,7 +142,7 @@ def experiment(
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, first(wanted).classes)
         | {name: json.dumps(held) for name in ("tasks", "relations") if (held := getattr(dataset, name))}
-        | ({"model_args": json.dumps(lasting)} if isinstance(preprocess, Text) else {}),
+        | prepared.lasting(preprocess, arguments),
         loaded=loaded,
     )
 
@@ -158,18 +150,6 @@ def experiment(
 def first(wanted: Tasks) -> tasks.Task:
     """Of several the one whose classes stand in the weights' file."""
     return next(iter(wanted.values()))
-
-
-def model_args(config: Config, loaded: weights.Loaded | None, preprocess: Preprocess | Text | None) -> dict[str, Any]:
-    """The network's arguments: what its vocabulary and its weights tell, and what the config says in place of that."""
-    words = {"vocabulary": len(preprocess.vocabulary)} if isinstance(preprocess, Text) else {}
-    told = dict(loaded.arguments) if loaded else {}
-    if told.get("vocabulary", 0) < words.get("vocabulary", 0) and told:
-        raise InputError(
-            f"the vocabulary has {words['vocabulary']} words and the weights '{config.weights}' know "
-            f"{told['vocabulary']}: name the vocab.txt that they were trained with."
-        )
-    return {**words, **told, **config.model_args.to_dict()}
 
 
 def make_modules(config: Config, wanted: Tasks, heads: bool, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,8 +58,7 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
             "scripts/predict.py --shots, and cannot be exported."
         )
     loaded = predictor.load(workdir)
-    if getattr(loaded.net.modules["backbone"], "reads", "image") != "image":
-        raise InputError(f"'{workdir}' does not read images, and only runs that do can be exported.")
+    loaded.of_images()
     tested = test_images(config, check) if check else None
     temporary = out.absolute().parent / f".{out.name}.{os.getpid()}.tmp"
     try:
@@ -173,7 +172,7 @@ def down_first() -> bool:
 
 def write(loaded: Predictor, config: Config, folder: pathlib.Path) -> None:
     """Programs, weights, model.json and load.py."""
-    flat, size = tensors(loaded), loaded.preprocess.size
+    flat, size = tensors(loaded), loaded.of_images().size
     flat = asked(program(loaded), flat, size)
     (folder / "predict.jax").write_bytes(serialised(program(loaded), flat, size))
     layer = explanations.spatial_layer(loaded.net, size)

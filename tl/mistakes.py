@@ -10,6 +10,7 @@ import numpy as np
 
 from tl import explanations, train
 from tl.data import transforms
+from tl.preprocess import Preprocess
 from tl.report.images import overlay
 
 
@@ -22,7 +23,7 @@ def overlays(work: train.Run, images: Sequence[np.ndarray], task: str) -> dict[s
     experiment = work.experiment
     method, preprocess = experiment.method, experiment.preprocess["backbone"]
     apart = experiment.together > 1 or method.online or method.ready or jax.process_count() > 1
-    if apart or not len(images):
+    if apart or not len(images) or not isinstance(preprocess, Preprocess):
         return {}
     layer = explanations.spatial_layer(work.bind(**work.state.variables), preprocess.size)
     if not layer:

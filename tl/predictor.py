@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, explanations, inputs, shots, weights
+from tl import build, explanations, inputs, prepared, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -27,7 +27,6 @@ from tl.shots import Shots
 from tl.tasks import Task
 from tl.tasks import make as make_task
 from tl.text import Text
-
 
 # What a network reads in place of images -> how scripts/predict.py is asked.
 ASKED = {"tokens": "--text or --lines, with sentences", "triple": "--triples 'HEAD RELATION'"}
@@ -56,6 +55,12 @@ class Predictor:
         """What of a batch the network reads."""
         return getattr(self.net.modules["backbone"], "reads", "image")
 
+    def of_images(self) -> Preprocess:
+        """How images are prepared for it; InputError where it reads none."""
+        if not isinstance(self.preprocess, Preprocess) or self.field != "image":
+            raise InputError(f"this run does not read images: ask it by {ASKED[self.field]}.")
+        return self.preprocess
+
     @functools.cached_property
     def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
         """((params, stats, memory), what the network reads) -> {task: (N, outputs)}, compiled once."""
@@ -78,7 +83,6 @@ class Predictor:
     def compiled(self, function: Predict) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
         """((params, stats, memory), what the network reads) -> `function(net, rows, memory)`."""
         mesh, together = meshes.make_mesh(), self.shots.shape.rows if self.shots else 1
-        field = "tokens" if isinstance(self.preprocess, Text) else "image"
 
         @jax.jit
         def run(variables: tuple[Any, Any, Any], inputs: jax.Array) -> dict[str, jax.Array]:
@@ -96,8 +100,8 @@ class Predictor:
         change: transforms.Transform | None = None,
     ) -> dict[str, np.ndarray]:
         """What `run((params, stats, memory), batch)` gives of all rows; on each device 32 of them, or an episode."""
-        steps = transforms.evaluation(self.preprocess) if isinstance(self.preprocess, Preprocess) else []
-        mesh, seen = meshes.make_mesh(), transforms.compose(steps if split.pictures else [])
+        mesh = meshes.make_mesh()
+        seen = transforms.compose(transforms.evaluation(self.of_images()) if split.pictures else [])
         few = -(-min(32, max(1, len(split))) // mesh.size)
         each = self.shots.shape.rows if self.shots else few
         shown = seen if change is None else lambda image, rng: change(seen(image, rng), rng)
@@ -107,8 +111,7 @@ class Predictor:
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
-        if self.field != "image":
-            raise InputError(f"this run reads no images: ask it by {ASKED[self.field]}.")
+        self.of_images()
         return self._said(split_of(paths))
 
     def texts(self, lines: Sequence[str]) -> dict[str, np.ndarray]:
@@ -175,7 +178,7 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         )
     nested = nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    arguments = build.model_args(config, loaded, loaded.preprocess)
+    arguments = prepared.arguments(config, loaded, loaded.preprocess)
     modules = build.make_modules(config, learnt, method.heads, arguments) | parts
     preprocess = {"backbone": loaded.preprocess}
     layers = layers_of(config.get("tasks", ()))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
-from tl import models
+from tl import models, weights
 from tl.config import Config
 from tl.data import texts
 from tl.data.base import Dataset
@@ -19,16 +22,24 @@ from tl.weights import texts as vocabularies
 
 def make(
     config: Config, loaded: Loaded | None, taught: Preprocess | Text | None, dataset: Dataset
-) -> Preprocess | Text:
-    """The weights' preprocessing, else the model's, with what the config sets in its place.
+) -> tuple[Preprocess | Text, Loaded | None, Dataset]:
+    """The preprocessing, and weights and data as it makes them: vectors of new words, and tokens in place of sentences.
 
-    `taught` is that of the teacher: both read the same tokens.
+    `taught` is the teacher's preprocessing: both read the same tokens.
     """
     own = loaded.preprocess if loaded else None
-    if models.reads(config.model) == "tokens":
-        given = {"config.weights": own, "config.teacher": taught}
-        texts = {name: text for name, text in given.items() if isinstance(text, Text)}
-        return of_text(config, texts, dataset, grows=not loaded or bool(loaded.layers))
+    if models.reads(config.model) != "tokens":
+        return of_images(config, own), loaded, dataset
+    given = {"config.weights": own, "config.teacher": taught}
+    known = {name: text for name, text in given.items() if isinstance(text, Text)}
+    text = of_text(config, known, dataset, grows=not loaded or bool(loaded.layers))
+    if loaded and loaded.layers:
+        loaded = weights.grown(loaded, len(text.vocabulary), config.seed)
+    return text, loaded, texts.tokenised(dataset, text) if dataset.field == "text" else dataset
+
+
+def of_images(config: Config, own: Preprocess | Text | None) -> Preprocess:
+    """The weights' preprocessing, else the model's, with what the config sets in its place."""
     base = own if isinstance(own, Preprocess) else models.preprocess(config.model)
     size = config.image_size or base.size
     resize = config.resize or round(size * base.resize / base.size)
@@ -63,3 +74,21 @@ def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: 
         raise InputError(f"config.text.length={asked['length']} is too small: it must be 2 or more, or 0.")
     length = asked["length"] or next((text.length for text in given.values() if text.length), 0)
     return dataclasses.replace(chosen, length=length) if length or not train else chosen.fitted(train)
+
+
+def arguments(config: Config, loaded: Loaded | None, preprocess: Preprocess | Text | None) -> dict[str, Any]:
+    """The network's arguments: what its vocabulary and its weights tell, and what the config says in place of that."""
+    words = {"vocabulary": len(preprocess.vocabulary)} if isinstance(preprocess, Text) else {}
+    told = dict(loaded.arguments) if loaded else {}
+    if told.get("vocabulary", 0) < words.get("vocabulary", 0) and told:
+        raise InputError(
+            f"the vocabulary has {words['vocabulary']} words and the weights '{config.weights}' know "
+            f"{told['vocabulary']}: name the vocab.txt that they were trained with."
+        )
+    return {**words, **told, **config.model_args.to_dict()}
+
+
+def lasting(preprocess: Preprocess | Text, given: Mapping[str, Any]) -> dict[str, str]:
+    """What a text model's file says of its `arguments`. Dropout is of one training: the next has its own."""
+    kept = {name: value for name, value in given.items() if name != "dropout"}
+    return {"model_args": json.dumps(kept)} if isinstance(preprocess, Text) else {}
