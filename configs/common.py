@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
     c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
+    # tsv:FILE, sentences, of NAME_train.tsv with those beside it | csv:FILE |
     # features:FILE#NAME, vectors for the model `vectors` | noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of
     # which a batch holds equal parts
     c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
@@ -65,6 +66,12 @@ def get_config() -> ConfigDict:
     c.std = ()
     c.train_transforms = ()  # ((name of tl/data/transforms.py, {arguments}), ...); (): as in evaluation
     c.strong_transforms = ()  # of the streams NAME_strong: other views of the same images (FixMatch, AdaMatch)
+
+    # From sentence to tokens.
+    c.text = {
+        "length": 0,  # tokens of each; 0: as the weights were trained, else so many that 99 of 100 sentences are whole
+        "vocabulary": "",  # a vocab.txt; "": the weights' own or the teacher's, else all words of training
+    }
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression
@@ -142,7 +149,7 @@ def get_config() -> ConfigDict:
         "clip": 0.0,  # global norm of the gradient over what moves; 0: none
     }
     c.schedule = {
-        "name": "cosine",  # constant | cosine | step | inverse
+        "name": "cosine",  # constant | cosine | linear | step | inverse
         "lr": 1e-3,
         "warmup": 0,  # steps of linear rise
         "boundaries": (),  # step: shares of the run, e.g. (0.5, 0.75)

@@ -1,6 +1,7 @@
-"""Predictions of a finished run for image files, with the preprocessing of its training.
+"""Predictions of a finished run for image files or sentences, with the preprocessing of its training.
 
     python scripts/predict.py --workdir runs/finetune FILES|DIRS [--format csv|json] [--out FILE]
+    python scripts/predict.py --workdir runs/text --text "A SENTENCE" [--text ...] | --lines FILE
     python scripts/predict.py --workdir runs/protonet --shots FOLDER FILES|DIRS
 
 A run of episodes tells the classes of FOLDER apart, a folder of a few images for each. CSV has a column per class, JSON
@@ -23,20 +24,26 @@ from tl.errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", type=pathlib.Path)
+    parser.add_argument("paths", nargs="*", type=pathlib.Path)
+    parser.add_argument("--text", action="append", default=[], help="a sentence, for a run that reads text")
+    parser.add_argument("--lines", type=pathlib.Path, help="a file with a sentence in each line")
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--shots", type=pathlib.Path, help="class folders, for a run that learnt from episodes")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, help="a file instead of standard output")
     options = parser.parse_args(argv)
     try:
+        lines = [*options.text, *(read_lines(options.lines) if options.lines else [])]
+        if bool(lines) == bool(options.paths):
+            raise InputError("name image files, or sentences by --text and --lines: one of the two.")
         files = find_images(options.paths)
         from tl import predictor
         from tl.runtime import prepare
 
         prepare()
         loaded = predictor.load(options.workdir, options.shots)
-        rows = predictor.to_records(loaded, [str(f) for f in files], loaded.files(files))
+        said = loaded.texts(lines) if lines else loaded.files(files)
+        rows = predictor.to_records(loaded, lines or [str(f) for f in files], said)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -46,6 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(text)
     return 0
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The sentences of a file, utf-8; InputError for one that cannot be read."""
+    try:
+        return path.read_text("utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the lines of '{path}' ({error}): give a utf-8 file.") from error
 
 
 def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:

@@ -32,7 +32,16 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     # This process's rows alone: shapes are made of them, and a global array cannot be a constant of a program.
     batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
     create_all = partial(created, experiment, bind, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
-    shapes = jax.eval_shape(create_all)
+    try:
+        shapes = jax.eval_shape(create_all)
+    except KeyError as error:
+        field, rows = experiment.dataset.field, experiment.dataset.splits["train"].holds
+        if field == "image" or error.args != ("image",):
+            raise
+        raise InputError(
+            f"the method '{config.method}', or one of its method_args, is about images, and config.data holds {rows}: "
+            "take another."
+        ) from error
     optimizer = make_optimizer(experiment, shapes["params"])
     filled = experiment.weights(optim.paths(shapes))
     variables = fresh(create_all, filled)
@@ -119,6 +128,11 @@ def fill(loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Pa
     Raises InputError where weights and network do not fit each other.
     """
     wanted = {path: leaf.shape for path, leaf in shapes.items() if not adapters.own(path)}
+    if loaded and loaded.layers:  # what of the backbone they do not fill is initialised
+        inside = tuple(f"params/backbone/{layer}/" for layer in loaded.layers)
+        wanted = {
+            path: shape for path, shape in wanted.items() if path.split("/")[1] != "backbone" or path.startswith(inside)
+        }
     brought = {path: leaf for name, part in beside.items() for path, leaf in own_leaves(name, part, wanted).items()}
     if loaded is None:
         if classifier == "keep":

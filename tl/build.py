@@ -36,12 +36,14 @@ from tl import (
 from tl import mesh as meshes
 from tl.config import Config
 from tl.data import domains as sources
-from tl.data import splits
+from tl.data import splits, texts
 from tl.data.base import Dataset
 from tl.episodes import Episodes
 from tl.errors import InputError, unknown
 from tl.methods.base import FACTS, Method, Part, head_name, layers_of
 from tl.models.heads import Bottleneck, Head, Reduction
+from tl.preprocess import Preprocess
+from tl.text import Text
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
@@ -100,12 +102,20 @@ def experiment(
     checks.arguments(method_module, config.method_args)
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
-    preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
+    teacher = teachers.make(config)
     dataset = inputs.open_data(config) if dataset is None else dataset
+    inputs.check_kind(config, dataset)
+    preprocess = inputs.make_preprocess(config, loaded, teacher.preprocess if teacher else None, dataset)
+    if isinstance(preprocess, Text) and loaded and loaded.layers:
+        loaded = weights.grown(loaded, len(preprocess.vocabulary), config.seed)
+    arguments = model_args(config, loaded, preprocess)
+    if isinstance(preprocess, Text) and dataset.field == "text":
+        dataset = texts.tokenised(dataset, preprocess)
     wanted = make_tasks(config, dataset)
     checks.select(config, wanted, dataset)
-    method = make_method(config, method_module, wanted, dataset, loaded)
-    modules = make_modules(config, wanted, method.heads) | {name: part.make() for name, part in method.parts.items()}
+    method = make_method(config, method_module, wanted, dataset, loaded, teacher)
+    modules = make_modules(config, wanted, method.heads, arguments)
+    modules |= {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method, dataset, preprocess, mesh)
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
@@ -126,7 +136,8 @@ def experiment(
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, first(wanted).classes)
-        | ({"tasks": json.dumps(dataset.tasks)} if dataset.tasks else {}),
+        | ({"tasks": json.dumps(dataset.tasks)} if dataset.tasks else {})
+        | ({"model_args": json.dumps(arguments)} if isinstance(preprocess, Text) else {}),
         loaded=loaded,
     )
 
@@ -136,11 +147,21 @@ def first(wanted: Tasks) -> tasks.Task:
     return next(iter(wanted.values()))
 
 
-def make_modules(config: Config, wanted: Tasks, heads: bool = True) -> dict[str, Any]:
-    """Backbone and, with `heads`, those of the tasks, without parameters."""
-    backbone = models.make(
-        config.model, dtype=config.dtype, remat=config.get("remat", False), **config.model_args.to_dict()
-    )
+def model_args(config: Config, loaded: weights.Loaded | None, preprocess: Preprocess | Text | None) -> dict[str, Any]:
+    """The network's arguments: what its vocabulary and its weights tell, and what the config says in place of that."""
+    words = {"vocabulary": len(preprocess.vocabulary)} if isinstance(preprocess, Text) else {}
+    told = dict(loaded.arguments) if loaded else {}
+    if told.get("vocabulary", 0) < words.get("vocabulary", 0) and told:
+        raise InputError(
+            f"the vocabulary has {words['vocabulary']} words and the weights '{config.weights}' know "
+            f"{told['vocabulary']}: name the vocab.txt that they were trained with."
+        )
+    return {**words, **told, **config.model_args.to_dict()}
+
+
+def make_modules(config: Config, wanted: Tasks, heads: bool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Backbone with its `arguments` and, with `heads`, those of the tasks, without parameters."""
+    backbone = models.make(config.model, dtype=config.dtype, remat=config.get("remat", False), **arguments)
     narrow = config.get("bottleneck", {"width": 0})
     between: dict[str, Any] = {}
     if config.get("reduce", ""):
@@ -198,9 +219,15 @@ def asked(module: Any) -> list[str]:
     return [name for name in FACTS if name in inspect.signature(module.make).parameters]
 
 
-def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, loaded: weights.Loaded | None) -> Method:
+def make_method(
+    config: Config,
+    module: Any,
+    wanted: Tasks,
+    dataset: Dataset,
+    loaded: weights.Loaded | None,
+    teacher: Part | None,
+) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
-    teacher = teachers.make(config)
     if ("teacher" in asked(module)) != (teacher is not None):
         wrong = "learns from no teacher: leave it" if teacher else "learns from a teacher, and there is none: set it to"
         raise InputError(

@@ -176,7 +176,8 @@ def write_report(
     every = list(experiment.tasks.values())
     task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
     pictured = experiment.dataset.splits["train"].pictures
-    classes, predicts = task.classes, pictured and not experiment.method.online
+    read = "FILES" if pictured else "--text 'A SENTENCE'" if experiment.dataset.field == "tokens" else ""
+    classes, predicts = task.classes, read and not experiment.method.online
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
     table = figures.labelled(task, collected[name]) if name else {}
@@ -207,7 +208,7 @@ def write_report(
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict=f"{command}FILES" if predicts else "",
+        predict=f"{command}{read}" if predicts else "",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         of_task="" if len(every) == 1 else f" of {task.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,28 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import domains, episodes, images, increments, measured, omniglot, several, sources, streams, transforms
+from tl.data import (
+    domains,
+    episodes,
+    images,
+    increments,
+    measured,
+    omniglot,
+    several,
+    sources,
+    streams,
+    texts,
+    transforms,
+)
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
 from tl.errors import InputError
 from tl.methods.base import Method
 from tl.preprocess import Preprocess
+from tl.text import FIRST, Text
+from tl.weights import Loaded
+from tl.weights import texts as vocabularies
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
 ONE_KNOWN_TASK = (
@@ -48,15 +64,16 @@ class Inputs:
     together: int  # rows of an evaluation set that are one episode
 
 
-def make(config: Config, method: Method, dataset: Dataset, preprocess: Preprocess, mesh: jax.sharding.Mesh) -> Inputs:
+def make(
+    config: Config, method: Method, dataset: Dataset, preprocess: Preprocess | Text, mesh: jax.sharding.Mesh
+) -> Inputs:
     """What the method's batches hold, and what else it and evaluation go through."""
     splits = {name: stream_split(name, dataset, config) for name in method.streams}
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
-    check_kind(config, dataset)
-    steps = {name: training_transforms(config, preprocess, name) for name in splits}
-    usual = transforms.evaluation(preprocess)
-    if not dataset.splits["train"].pictures:
-        steps, usual = {name: [] for name in splits}, []
+    steps, usual = {name: [] for name in splits}, []
+    if isinstance(preprocess, Preprocess) and dataset.splits["train"].pictures:
+        steps = {name: training_transforms(config, preprocess, name) for name in splits}
+        usual = transforms.evaluation(preprocess)
     chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
     plain = transforms.compose(usual)
     batch = config.eval_batch_size or config.batch_size
@@ -142,9 +159,9 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
 def check_kind(config: Config, dataset: Dataset) -> None:
     """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
     train = dataset.splits["train"]
-    fitting = models.reading(train.field, numbers=bool(train.width))
+    fitting = models.reading("tokens" if train.field == "text" else train.field, numbers=bool(train.width))
     if config.model not in fitting:
-        wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 4 else "another model"
+        wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 6 else "another model"
         raise InputError(
             f"config.model='{config.model}' does not go with config.data, which holds {train.holds}: set {wanted}."
         )
@@ -166,6 +183,11 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
         raise InputError(
             f"the method '{config.method}' reads the stream '{name}', and there is none: set config.target to data of "
             "the domain to adapt to, or config.unlabelled=True to learn from few labels."
+        )
+    if name.endswith(STRONG) and not dataset.splits[kind].pictures:
+        raise InputError(
+            f"the method '{config.method}' compares two views of an image, and config.data holds "
+            f"{dataset.splits[kind].holds}: take another method."
         )
     if name.endswith(STRONG) and all(step in transforms.FIXED for step, _ in config.strong_transforms):
         raise InputError(
@@ -273,9 +295,19 @@ def open_by_class(config: Config) -> Dataset:
     return dataclasses.replace(dataset, splits={**dataset.splits, "test": omniglot.runs(file)})
 
 
-def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:
-    """The weights' preprocessing, else the model's, with what the config sets in its place."""
-    base = own or models.preprocess(config.model)
+def make_preprocess(
+    config: Config, loaded: Loaded | None, taught: Preprocess | Text | None, dataset: Dataset
+) -> Preprocess | Text:
+    """The weights' preprocessing, else the model's, with what the config sets in its place.
+
+    `taught` is that of the teacher: both read the same tokens.
+    """
+    own = loaded.preprocess if loaded else None
+    if models.reads(config.model) == "tokens":
+        given = {"config.weights": own, "config.teacher": taught}
+        texts = {name: text for name, text in given.items() if isinstance(text, Text)}
+        return make_text(config, texts, dataset, grows=not loaded or bool(loaded.layers))
+    base = own if isinstance(own, Preprocess) else models.preprocess(config.model)
     size = config.image_size or base.size
     resize = config.resize or round(size * base.resize / base.size)
     if resize < size:
@@ -283,6 +315,32 @@ def make_preprocess(config: Config, own: Preprocess | None) -> Preprocess:
             f"config.resize={resize} is smaller than the crop of image_size={size}: make it at least that."
         )
     return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
+
+
+def make_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: bool) -> Text:
+    """The vocabulary of the weights or the teacher, `given`, or of the config; and a length.
+
+    Where it `grows`, one of words takes in those of the training sentences. InputError where two of these differ.
+    """
+    asked = config.get("text", {"length": 0, "vocabulary": ""})
+    if asked["vocabulary"]:
+        file = vocabularies.read(pathlib.Path(os.path.expandvars(asked["vocabulary"])))
+        given = {**given, "config.text.vocabulary": file}
+    if len({(text.kind, text.vocabulary) for text in given.values()}) > 1:
+        held = ", ".join(f"{name} of {len(text.vocabulary)} {text.kind}" for name, text in given.items())
+        raise InputError(f"vocabularies differ ({held}), and a batch holds tokens of one: name weights of the same.")
+    if not given and config.weights != "none" and dataset.field == "text":
+        raise InputError(
+            f"no vocabulary stands beside the weights '{config.weights}': name a vocab.txt in config.text.vocabulary."
+        )
+    train = texts.sentences(dataset.splits["train"]) if dataset.field == "text" else []
+    chosen = next(iter(given.values()), Text("words", FIRST["words"]))
+    if grows and chosen.kind == "words" and "config.teacher" not in given:
+        chosen = chosen.with_words(train)
+    if asked["length"] < 0 or asked["length"] == 1:
+        raise InputError(f"config.text.length={asked['length']} is too small: it must be 2 or more, or 0.")
+    length = asked["length"] or next((text.length for text in given.values() if text.length), 0)
+    return dataclasses.replace(chosen, length=length) if length or not train else chosen.fitted(train)
 
 
 def training_transforms(config: Config, preprocess: Preprocess, stream: str = "") -> list[tuple[str, dict[str, Any]]]:

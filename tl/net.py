@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tl.methods.base import head_name
 from tl.models.layers import Mode
-from tl.preprocess import Preprocess, normalise, unnormalise
+from tl.preprocess import normalise, unnormalise
 
 Tree = Any
 NOTHING = (None, None)
@@ -34,7 +34,7 @@ class Net:
 
     modules: Mapping[str, Any]
     tasks: tuple[str, ...]
-    preprocess: Mapping[str, Preprocess]
+    preprocess: Mapping[str, Any]  # Preprocess of the parts that read images
     params: dict[str, Tree]
     stats: dict[str, Tree]
     own_stats: Callable[[str], bool] = lambda path: True

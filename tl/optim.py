@@ -193,7 +193,7 @@ def layer_depths(all_paths: Sequence[str]) -> dict[str, int]:
             return (2,)
         keep = rest[:2] if len(rest) > 2 and rest[1].startswith("block") else rest[:1]
         numbers = tuple(int(n) for name in keep for n in re.findall(r"\d+", name))
-        return (0, *numbers) if rest[0].startswith(("stem", "stage")) else (1, rest[0])
+        return (0, *numbers) if rest[0].startswith(("stem", "stage", "embedding", "layer")) else (1, rest[0])
 
     ordered = sorted({unit(path) for path in all_paths})
     return {path: ordered.index(unit(path)) for path in all_paths}
@@ -220,14 +220,17 @@ def make_schedule(
         after = jnp.maximum(t - warmup, 0.0)
         if name == "cosine":
             return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(after / span, 1.0)))
+        if name == "linear":
+            return jnp.maximum(1.0 - after / span, 0.0)
         if name == "step":
             return factor ** sum((t >= jnp.floor(b * steps)).astype(t.dtype) for b in boundaries)
         if name == "inverse":
             return (1 + gamma * after) ** -power
         return jnp.ones_like(t)
 
-    if name not in ("constant", "cosine", "step", "inverse"):
-        raise unknown("schedule", name, ("constant", "cosine", "step", "inverse"))
+    known = ("constant", "cosine", "linear", "step", "inverse")
+    if name not in known:
+        raise unknown("schedule", name, known)
     if name == "step" and not (boundaries and all(0 <= b <= 1 for b in boundaries)):
         raise InputError(
             f"schedule.boundaries is {tuple(boundaries)}: 'step' needs shares of the run in 0..1, such as (0.5, 0.75)."

@@ -1,4 +1,4 @@
-"""A finished run as a function from image files to predictions, through the evaluation's own path."""
+"""A finished run as a function from image files or sentences to predictions, through the evaluation's own path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tl import build, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import images, streams, transforms
+from tl.data import images, streams, texts, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -24,6 +24,7 @@ from tl.preprocess import Preprocess
 from tl.shots import Shots
 from tl.tasks import Task
 from tl.tasks import make as make_task
+from tl.text import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Predictor:
     """`tasks` by name, `label` where there is one, know their classes; `net` holds the selected weights."""
 
     tasks: Mapping[str, Task]
-    preprocess: Preprocess
+    preprocess: Preprocess | Text
     net: Net
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
@@ -49,27 +50,37 @@ class Predictor:
         """Those of all rows, so many `together` as make an episode."""
         mesh = meshes.make_mesh()
         pieces = -(-batch_size // mesh.size) if together == 1 else batch_size
-        evaluation = transforms.compose(transforms.evaluation(self.preprocess))
+        steps = transforms.evaluation(self.preprocess) if isinstance(self.preprocess, Preprocess) else []
+        evaluation, field = transforms.compose(steps), split.field
         batches = streams.eval_batches(split, evaluation, pieces * mesh.size, mesh)
 
         @jax.jit
-        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> dict[str, jax.Array]:
+        def run(params: Any, stats: Any, memory: Any, read: jax.Array) -> dict[str, jax.Array]:
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            return meshes.in_pieces(
-                lambda rows: dict(self.predict(net, rows, memory)), {"image": image}, mesh, together
-            )
+            return meshes.in_pieces(lambda rows: dict(self.predict(net, rows, memory)), {field: read}, mesh, together)
 
         variables = (self.net.params, self.net.stats, self.memory)
-        table = collect(lambda batch: run(*variables, batch["image"]), batches)
+        table = collect(lambda batch: run(*variables, batch[field]), batches)
         return {name: table[name] for name in self.tasks}
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
+        if isinstance(self.preprocess, Text):
+            raise InputError("this run reads sentences: give --text, or files of lines.")
         split = Split(
             load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
             labels={},
             names=[str(path) for path in paths],
         )
+        return self._said(split)
+
+    def texts(self, lines: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of sentences."""
+        if not isinstance(self.preprocess, Text):
+            raise InputError("this run reads images: give files of them, not text.")
+        return self._said(texts.split_of(lines, self.preprocess))
+
+    def _said(self, split: Split) -> dict[str, np.ndarray]:
         return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
 
 
@@ -108,7 +119,8 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         )
     nested = nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
-    modules = build.make_modules(config, learnt, method.heads) | parts
+    arguments = build.model_args(config, loaded, loaded.preprocess)
+    modules = build.make_modules(config, learnt, method.heads, arguments) | parts
     preprocess = {"backbone": loaded.preprocess}
     layers = layers_of(config.get("tasks", ()))
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
@@ -147,8 +159,9 @@ def last_stage(config: Config) -> Config:
 
 
 def to_records(predictor: Predictor, names: Sequence[str], said: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A row per image: file, and what `answer` gives; of several tasks by their names."""
-    rows: list[dict[str, Any]] = [{"file": name} for name in names]
+    """A row per image or text: which, and what `answer` gives; of several tasks by their names."""
+    what = "text" if isinstance(predictor.preprocess, Text) else "file"
+    rows: list[dict[str, Any]] = [{what: name} for name in names]
     for name, task in predictor.tasks.items():
         for row, values in zip(rows, said[name], strict=True):
             row |= {name: answer(task, values)} if len(predictor.tasks) > 1 else answer(task, values)

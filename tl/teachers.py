@@ -34,6 +34,8 @@ def make(config: Config) -> Part | None:
     hidden = _widths(flat, "params/head/fc{}/kernel")
     narrow = "params/bottleneck/fc/kernel" in flat
 
+    arguments = {**loaded.arguments, **arguments}
+
     def whole() -> Whole:
         bottleneck = None
         if narrow:

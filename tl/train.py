@@ -32,6 +32,7 @@ from tl.report.console import Progress
 from tl.report.log import Log
 from tl.step import State, make_step
 from tl.tasks import Task
+from tl.text import Text
 from tl.watch import Clock, Interrupts, Patience
 
 
@@ -43,7 +44,7 @@ class Experiment:
     tasks: Mapping[str, Task]
     method: Method
     modules: Mapping[str, Any]
-    preprocess: Mapping[str, Preprocess]
+    preprocess: Mapping[str, Preprocess | Text]
     weights: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # shapes of all leaves -> the leaves that are loaded
     streams: Mapping[str, Any]
     evals: Mapping[str, data_streams.EvalBatches]  # "val", "test", ...

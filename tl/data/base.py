@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,14 @@ class Split:
     """N images, or rows of another `field`, and their labels.
 
     `load(i)` gives image i as uint8 (H, W, 3) RGB, or with `width` D row i as float32 (D,), and may be called from
-    several threads. Rows of another field are as the models want them that read it. A broken file raises InputError
+    several threads. A `text` is a sentence, in whose place `tokens` stand before a run begins (tl/data/texts.py); rows
+    of another field are as the models want them that read it. A broken file raises InputError
     with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes, float32 (N,) or
     (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for reports. `in_memory` says
     that `load` only indexes an array, so that more threads would bring nothing.
     """
 
-    load: Callable[[int], np.ndarray]
+    load: Callable[[int], Any]
     labels: Mapping[str, np.ndarray]
     names: Sequence[str]
     in_memory: bool = False
@@ -33,7 +35,8 @@ class Split:
     @property
     def holds(self) -> str:
         """What the rows are, in words."""
-        return f"vectors of {self.width} numbers" if self.width else {"image": "images"}.get(self.field, self.field)
+        named = {"image": "images", "text": "sentences", "tokens": "sentences"}
+        return f"vectors of {self.width} numbers" if self.width else named.get(self.field, self.field)
 
     @property
     def pictures(self) -> bool:

@@ -1,5 +1,5 @@
 """A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `features:FILE`,
-`omniglot:FILE`, `tfds:NAME`."""
+`omniglot:FILE`, `tsv:FILE`, `csv:FILE`, `tfds:NAME`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl.data import arrays, embedded, folders, labels, omniglot, splits, tfds
+from tl.data import arrays, embedded, folders, labels, omniglot, splits, texts, tfds
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 
@@ -26,6 +26,8 @@ READERS = {
     "tar": folders.tar,
     "features": arrays.features,
     "omniglot": omniglot.omniglot,
+    "tsv": texts.tsv,
+    "csv": texts.csv,
     "tfds": tfds.tfds,
 }
 

@@ -9,10 +9,13 @@ from typing import Any
 import flax.linen as nn
 
 from tl import errors
-from tl.models import bit, conv4, lenet, mobilenet_v2, resnet, resnet_cifar, vectors, vgg
+from tl.models import bert, bit, conv4, lenet, lstm, mobilenet_v2, resnet, resnet_cifar, textcnn, vectors, vgg
 from tl.preprocess import Preprocess
 
-FAMILIES: tuple[ModuleType, ...] = (resnet, resnet_cifar, vgg, mobilenet_v2, bit, lenet, conv4, vectors)
+FAMILIES: tuple[ModuleType, ...] = (
+    *(resnet, resnet_cifar, vgg, mobilenet_v2, bit, lenet, conv4, vectors),
+    *(bert, textcnn, lstm),
+)
 DTYPES = ("float32", "bfloat16", "float64")
 
 
@@ -29,13 +32,18 @@ def family(name: str) -> ModuleType:
     raise errors.unknown("model", name, names())
 
 
+def reads(name: str) -> str:
+    """The field of a batch that the backbone `name` reads."""
+    return getattr(family(name).Backbone, "reads", "image")
+
+
 def reading(field: str, *, numbers: bool = False) -> tuple[str, ...]:
     """Names of the backbones that read this field of a batch; `numbers`: in place of images, vectors."""
     return tuple(
         name
         for module in FAMILIES
         for name in module.VARIANTS
-        if getattr(module.Backbone, "reads", "image") == field and (module is vectors) == numbers
+        if reads(name) == field and (module is vectors) == numbers
     )
 
 
@@ -61,7 +69,8 @@ def arguments(name: str, **args: Any) -> dict[str, Any]:
 def make(name: str, *, dtype: str = "float32", **args: Any) -> nn.Module:
     """The backbone `name`: `apply(variables, x, mode, start) -> {map name: array}`, last "pooled" (N, D).
 
-    x is (N, H, W, 3), normalised; with `start` it is the map of that name and the network goes on behind it.
+    x is (N, H, W, 3), normalised, or what the backbone `reads`; with `start` it is the map of that name and the
+    network goes on behind it.
     `dtype` is that of the computation; parameters and statistics are float32, or float64 when it is float64.
     """
     return family(name).Backbone(**arguments(name, dtype=dtype, **args))

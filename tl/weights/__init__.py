@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tl import models
 from tl.errors import InputError
 from tl.preprocess import Preprocess
-from tl.weights import fetch, known, quantised, readers
+from tl.text import Text
+from tl.weights import fetch, known, quantised, readers, texts
 from tl.weights.convert import convert, merge
 from tl.weights.readers import tree_sha256, write
 
@@ -27,17 +30,20 @@ class Loaded:
 
     `preprocess` and `classes` are None where the file does not say (the model's default preprocessing then
     holds); `source` is the spec with defaults filled in; `sha256` is the file's digest, for a soup the digest
-    of its files' digests.
+    of its files' digests. `arguments` are those of the model that the file tells; `layers` of the backbone are filled,
+    all where none is named.
     """
 
     flat: dict[str, np.ndarray]
-    preprocess: Preprocess | None
+    preprocess: Preprocess | Text | None
     classes: tuple[str, ...] | None
     source: str
     sha256: str
     tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(
         default_factory=dict
     )  # of several: kind, classes
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    layers: tuple[str, ...] = ()
 
 
 def split_specs(spec: str) -> list[str]:
@@ -46,7 +52,7 @@ def split_specs(spec: str) -> list[str]:
 
 
 def metadata(
-    model: str, preprocess: Preprocess | None = None, classes: Sequence[str] | None = None, **more: str
+    model: str, preprocess: Preprocess | Text | None = None, classes: Sequence[str] | None = None, **more: str
 ) -> dict[str, str]:
     """The metadata that `load` understands, for `write`; `more` is kept as it is (source, licence, ...)."""
     result = {"model": model, **more}
@@ -88,8 +94,10 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
         )
     tensors, meta = readers.read(path)
     if not readers.is_own(meta):
-        flat = convert(tensors, model, **model_args)
-        return Loaded(_widened(flat), row.preprocess if row else None, None, spec, digest)
+        found = Loaded({}, row.preprocess if row else None, None, spec, digest)
+        if models.reads(model) == "tokens":
+            tensors, found = _of_text(tensors, found, model, path)
+        return dataclasses.replace(found, flat=_widened(convert(tensors, model, **model_args)))
     if meta.get("model") != model:
         raise InputError(
             f"the weights '{spec}' were written for the model '{meta.get('model')}', but the model is "
@@ -97,14 +105,38 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
             f"set model={meta.get('model')} or give other weights."
         )
     try:
-        preprocess = Preprocess.from_json(meta["preprocess"]) if "preprocess" in meta else None
+        kind = Text if models.reads(model) == "tokens" else Preprocess
+        preprocess = kind.from_json(meta["preprocess"]) if "preprocess" in meta else None
         classes = tuple(json.loads(meta["classes"])) if "classes" in meta else None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    several = json.loads(meta.get("tasks", "{}"))
-    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several)
+    several, arguments = (json.loads(meta.get(key, "{}")) for key in ("tasks", "model_args"))
+    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several, arguments)
+
+
+def _of_text(
+    tensors: dict[str, np.ndarray], found: Loaded, model: str, path: pathlib.Path
+) -> tuple[dict[str, np.ndarray], Loaded]:
+    """The tensors to convert, and `found` with what the file, or those beside it, tell of tokens and size."""
+    if texts.is_vectors(tensors):
+        text, arguments = texts.of_vectors(tensors, model, found.source)
+        del tensors["words"]
+        return tensors, dataclasses.replace(found, preprocess=text, arguments=arguments, layers=("embedding",))
+    rows = next((len(value) for name, value in tensors.items() if name.endswith("word_embeddings.weight")), 0)
+    text, arguments = texts.beside(lambda name: fetch.beside(found.source, path, name), rows, found.source)
+    return tensors, dataclasses.replace(found, preprocess=text, arguments=arguments)
+
+
+def grown(loaded: Loaded, count: int, seed: int) -> Loaded:
+    """Vectors of words with new ones behind them, `count` in all: evenly drawn, of the same variance (Kim 2014)."""
+    (name,) = loaded.flat
+    vectors = loaded.flat[name]
+    most = np.sqrt(3 * vectors.var())
+    new = np.random.default_rng([seed, 5]).uniform(-most, most, (count - len(vectors), vectors.shape[1]))
+    flat = {name: np.concatenate([vectors, new.astype(vectors.dtype)])}
+    return dataclasses.replace(loaded, flat=flat, arguments={**loaded.arguments, "vocabulary": count})
 
 
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -124,10 +156,9 @@ def _soup(first: Loaded, specs: list[str], model: str, model_args: Mapping[str, 
             total[name] += value
         loaded.append(dataclasses.replace(other, flat={}))
     mean = {name: (value / len(loaded)).astype(first.flat[name].dtype) for name, value in total.items()}
-    return Loaded(
+    return dataclasses.replace(
+        first,
         flat=mean,
-        preprocess=first.preprocess,
-        classes=first.classes,
         source="+".join(part.source for part in loaded),
         sha256=hashlib.sha256("\n".join(part.sha256 for part in loaded).encode()).hexdigest(),
     )

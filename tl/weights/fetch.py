@@ -33,10 +33,10 @@ def resolve(spec: str, model: str) -> str:
 def locate(spec: str, model: str = "") -> pathlib.Path:
     """The local file of ONE spec, fetched if need be:
 
-    `file:PATH`, `run:DIRECTORY` (its weights.safetensors), `hf:ORG/NAME[@REVISION][:FILENAME]`
-    (model.safetensors), `https://HOST/PATH#sha256=HEX` (8 to 64 digits; not needed for known URLs),
-    `bundled`, "" or `known` (default of `model`). Raises InputError that says what is missing and what to do;
-    offline it does so at once.
+    `file:PATH` (of a folder its model.safetensors), `run:DIRECTORY` (its weights.safetensors),
+    `hf:ORG/NAME[@REVISION][:FILENAME]` (model.safetensors), `https://HOST/PATH#sha256=HEX` (8 to 64 digits;
+    not needed for known URLs), `bundled`, "" or `known` (default of `model`). Raises InputError that says what is
+    missing and what to do; offline it does so at once.
     """
     spec = os.path.expandvars(resolve(spec, model))  # $TL_DATA, so that a config is no machine's
     if "," in spec:
@@ -61,8 +61,25 @@ def locate(spec: str, model: str = "") -> pathlib.Path:
     )
 
 
+def beside(spec: str, path: pathlib.Path, name: str) -> pathlib.Path | None:
+    """The file `name` of the folder, or of the hub's repository, that the weights of `spec` at `path` are from."""
+    match = _HUB.fullmatch(spec.removeprefix("hf:")) if spec.startswith("hf:") else None
+    if match is None:
+        found = path.with_name(name)
+        return found if found.is_file() else None
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    try:
+        return _hub(spec, f"{match['repo']}{revision}:{name}")
+    except InputError as error:
+        if f"has no file '{name}'" in str(error):
+            return None
+        raise
+
+
 def _file(spec: str, name: str) -> pathlib.Path:
     path = pathlib.Path(name).expanduser()
+    if (path / "model.safetensors").is_file():
+        path = path / "model.safetensors"
     if path.is_file():
         return path
     if (path / "weights.safetensors").is_file():

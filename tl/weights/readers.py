@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(name -> array, metadata) of a safetensors, PyTorch (zip, legacy) or .npz file, told apart by content.
+    """(name -> array, metadata) of a safetensors, PyTorch (zip, legacy), .npz or GloVe file, told apart by content.
 
     Arrays keep their file's names (less `module.` prefixes), layout and dtype; metadata is empty but for
     safetensors. Raises InputError for a missing, truncated, unknown or refused file (pickles that carry
@@ -58,6 +59,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     if start[8:9] == b"{":
         tensors, metadata = _read_safetensors(path)
         return (tensors if is_own(metadata) else _without_prefix(tensors)), metadata
+    if re.match(rb"\S+( -?\d+\.?\d*(e-?\d+)?){8}", start):
+        return read_glove(path), {}
     raise InputError(f"cannot read the weights '{path}': {_what(start)}.")
 
 
@@ -114,6 +117,17 @@ def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
     return tensors
+
+
+def read_glove(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """GloVe's own format, `word number number ...` a line, as arrays `words`, `vectors`."""
+    lines = path.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n")
+    words, vectors = zip(*(line.rstrip("\r").partition(" ")[::2] for line in lines), strict=True)
+    try:
+        rows = [np.array(row.split(" "), np.float32) for row in vectors]
+        return {"words": np.array(words), "vectors": np.stack(rows)}
+    except ValueError as error:
+        raise InputError(f"'{path}' is no file of word vectors ({error}): a line is a word and its numbers.") from error
 
 
 def write(path: str | os.PathLike, flat: Mapping[str, Any], metadata: Mapping[str, str]) -> None:

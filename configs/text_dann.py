@@ -1,0 +1,19 @@
+"""Domain-adversarial training (Ganin et al. 2016) from one set of sentences to another without labels.
+
+    python main.py --config configs/text_dann.py
+
+By default from the reviews of MR to those of SST-2, which are of the same films: most sentences are in both.
+"""
+
+from configs import text_cnn
+
+
+def get_config(arg):
+    c = text_cnn.get_config(arg)
+    c.data = "tsv:$TL_DATA/text/mr.tsv"
+    c.target = "tsv:$TL_DATA/text/sst2_train.tsv"
+    c.bottleneck.width = 64
+    c.method = "dann"
+    c.method_args = {"hidden": (128,)}
+    c.select = "score/information"
+    return c

@@ -1,0 +1,26 @@
+"""Gradual unfreezing with discriminative rates (ULMFiT, Howard and Ruder 2018, arXiv:1801.06146, sections 3.2 and 3.3).
+
+    python main.py --config configs/text_unfreezing.py:data=tsv:FILE
+
+The head, then layer after layer from the top, an epoch each; a layer learns 2.6 times as slowly as the one above it.
+Without dropout in the encoder the layers that are still frozen run once.
+"""
+
+from configs import text
+
+
+def get_config(arg):
+    c = text.get_config(arg)
+    c.model_args = {"dropout": 0.0}
+    c.head.dropout = 0.1
+    c.optim.layer_decay = 1 / 2.6
+    c.schedule.lr = 1e-3
+    c.epochs = 1
+    last, frozen = 6, ("backbone", None)
+    upper = [("|".join(f"backbone/layer{last - i}/" for i in range(count + 1)), {}) for count in range(3)]
+    c.stages = (
+        {"groups": (("head", {}), frozen)},
+        *({"groups": (("head", {}), layers, frozen)} for layers in upper),
+        {"groups": ((".*", {}),), "epochs": 2},
+    )
+    return c

@@ -1,0 +1,145 @@
+"""Sentences with labels in text files, and the tokens that stand in their place before a run begins."""
+
+from __future__ import annotations
+
+import csv as library
+import dataclasses
+import hashlib
+import io
+import logging
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tl.data.base import Dataset, Split
+from tl.data.folders import SPLIT_FOLDERS
+from tl.errors import InputError
+from tl.text import Text
+
+SPLITS = {**SPLIT_FOLDERS, "dev": "val"}
+Rows = Iterator[tuple[int, str, str]]  # line, label, sentence
+
+
+def tsv(argument: str, task: str) -> Dataset:
+    """`tsv:FILE` of lines label TAB sentence, utf-8; see `files` for several splits."""
+    return _opened(argument, "tsv", _by_tab)
+
+
+def csv(argument: str, task: str) -> Dataset:
+    """`csv:FILE` with columns `label` and `text`, named in its first line; see `files` for several splits."""
+    return _opened(argument, "csv", _by_column)
+
+
+def files(argument: str, kind: str) -> dict[str, pathlib.Path]:
+    """{split: file}: the files of SPLITS in a folder, or those beside NAME_train.tsv; any other file is one set."""
+    path = pathlib.Path(argument).expanduser()
+    if path.is_dir():
+        path = path / f"train.{kind}"
+    if not path.is_file():
+        raise InputError(f"no such file: '{path}' (data={kind}:FILE).")
+    start = re.fullmatch(r"(.*[_.-])?train", path.stem)
+    if not start:
+        return {"train": path}
+    found: dict[str, pathlib.Path] = {}
+    for name, split in SPLITS.items():
+        beside = path.with_name(f"{start[1] or ''}{name}{path.suffix}")
+        if beside.is_file() and found.setdefault(split, beside) != beside:
+            raise InputError(f"'{found[split]}' and '{beside}' are both a set '{split}': move one of them elsewhere.")
+    return found
+
+
+def _opened(argument: str, kind: str, rows: Callable[[str, pathlib.Path], Rows]) -> Dataset:
+    held, digest = {}, hashlib.sha256()
+    for split, path in files(argument, kind).items():
+        content = path.read_bytes()
+        digest.update(content)
+        held[split] = path, _checked(rows(_decoded(content, path), path), path)
+    stored = {split: [label for _, label, _ in found] for split, (_, found) in held.items()}
+    labels, classes = _numbers(stored)
+    parts = {
+        split: Split(
+            [sentence for _, _, sentence in found].__getitem__,
+            {"label": labels[split]},
+            [f"{path.name}:{line}" for line, _, _ in found],
+            in_memory=True,
+            field="text",
+        )
+        for split, (path, found) in held.items()
+    }
+    return Dataset(parts, classes, digest.hexdigest())
+
+
+def _decoded(content: bytes, path: pathlib.Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"'{path}', line {line}, is not utf-8 (byte {content[error.start]:#04x}): save the file as utf-8."
+        ) from error
+
+
+def _by_tab(text: str, path: pathlib.Path) -> Rows:
+    for line, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        label, tab, sentence = row.partition("\t")
+        if not tab:
+            raise InputError(f"'{path}', line {line}, has no tab: write label TAB sentence.")
+        yield line, label, sentence
+
+
+def _by_column(text: str, path: pathlib.Path) -> Rows:
+    reader = library.DictReader(io.StringIO(text))
+    if missing := {"label", "text"} - set(reader.fieldnames or ()):
+        raise InputError(f"'{path}' has no column '{min(missing)}': its first line must name label and text.")
+    for row in reader:
+        yield reader.line_num, row["label"] or "", row["text"] or ""
+
+
+def _checked(rows: Rows, path: pathlib.Path) -> list[tuple[int, str, str]]:
+    found = [(line, label.strip(), sentence.strip()) for line, label, sentence in rows]
+    for line, label, sentence in found:
+        if not (label and sentence):
+            raise InputError(
+                f"'{path}', line {line}, has no {'text' if label else 'label'}: write one, or drop the line."
+            )
+    return found
+
+
+def _numbers(stored: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Labels that are numbers as they are; others are names of classes, in alphabetical order."""
+    try:
+        return {split: np.array([float(label) for label in labels]) for split, labels in stored.items()}, ()
+    except ValueError:
+        names = sorted({label for labels in stored.values() for label in labels})
+        numbers = {name: number for number, name in enumerate(names)}
+        return {split: np.array([numbers[label] for label in labels]) for split, labels in stored.items()}, tuple(names)
+
+
+def sentences(split: Split) -> list[str]:
+    """All of them, in order."""
+    return [split.load(i) for i in range(len(split))]
+
+
+def tokenised(dataset: Dataset, text: Text) -> Dataset:
+    """Tokens in place of all sentences; it says how many are cut."""
+    parts = {}
+    for name, split in dataset.splits.items():
+        rows, cut = text.rows(sentences(split))
+        if cut:
+            logging.getLogger(__name__).warning(
+                "%d of %d sentences of %s are longer than %d tokens, and cut: see config.text.length",
+                *(cut, len(split), name, text.length),
+            )
+        parts[name] = dataclasses.replace(split, load=rows.__getitem__, field="tokens", in_memory=True)
+    return dataclasses.replace(dataset, splits=parts)
+
+
+def split_of(lines: Sequence[str], text: Text) -> Split:
+    """Sentences to be answered, as tokens; InputError for an empty one."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise InputError(f"text {number} of {len(lines)} is empty: there is nothing to predict, leave it out.")
+    asked = Split(lines.__getitem__, {}, list(lines), field="text")
+    return tokenised(Dataset({"the given": asked}, (), ""), text).splits["the given"]
