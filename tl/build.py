@@ -126,7 +126,7 @@ def experiment(
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, first(wanted).classes)
-        | ({"tasks": json.dumps(dataset.tasks)} if dataset.tasks else {}),
+        | {name: json.dumps(held) for name in ("tasks", "relations") if (held := getattr(dataset, name))},
         loaded=loaded,
     )
 
@@ -176,12 +176,18 @@ def told(
     target: bool,
     teacher: Part | None = None,
     episodes: Episodes | None = None,
+    relations: int = 0,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
     episodes = episodes or inputs.episodes_of(config)
     if ("episodes" in asked(module)) != (episodes is not None):
         wrong = "learns from none" if episodes else "learns from episodes: set way, shot, query and count"
         raise InputError(f"config.episode.way={config.episode.way}, but the method '{config.method}' {wrong}.")
+    if len({"relations" in asked(module), config.task == "ranking", bool(relations)}) > 1:
+        raise InputError(
+            f"config.data='{config.data}', config.task='{config.task}' and the method '{config.method}' do not go "
+            "together: a knowledge graph, kg:FILE, is ranked, by a method that learns relations, and nothing else is."
+        )
     facts = {
         "domains": max(1, domains),
         "target": target,
@@ -189,6 +195,7 @@ def told(
         "teacher": teacher,
         "earlier": increments.earlier(config, first(wanted)),
         "episodes": episodes,
+        "relations": relations,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -207,7 +214,8 @@ def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, lo
             f"config.teacher.weights='{config.teacher.weights}', but the method '{config.method}' {wrong} "
             + ("out." if teacher else "run:W or file:F.")
         )
-    make = partial(told, config, module, wanted, loaded, target=bool(dataset.target), teacher=teacher)
+    about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
+    make = partial(told, config, module, wanted, loaded, **about)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method

@@ -33,6 +33,7 @@ ONE_KNOWN_TASK = (
     "reverse_validation",
     "tasks",
 )
+CUTS = ("folds", "outer", "labels_per_class", "transferability", "skip_broken")
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -148,6 +149,8 @@ def check_kind(config: Config, dataset: Dataset) -> None:
         raise InputError(
             f"config.model='{config.model}' does not go with config.data, which holds {train.holds}: set {wanted}."
         )
+    if dataset.relations:
+        without(config, "a knowledge graph, whose triples are cut already", (*ONE_KNOWN_TASK, *CUTS))
     for key in ("train_transforms", "strong_transforms"):
         if config[key] and not train.pictures:
             raise InputError(f"config.{key} changes images, but config.data holds {train.holds}: set it to ().")

@@ -38,6 +38,7 @@ class Loaded:
     tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(
         default_factory=dict
     )  # of several: kind, classes
+    relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
 
 
 def split_specs(spec: str) -> list[str]:
@@ -103,8 +104,8 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    several = json.loads(meta.get("tasks", "{}"))
-    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several)
+    several, relations = json.loads(meta.get("tasks", "{}")), tuple(json.loads(meta.get("relations", "[]")))
+    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several, relations)
 
 
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
