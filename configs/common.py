@@ -134,7 +134,8 @@ def get_config() -> ConfigDict:
     c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
     # DP-SGD: each image's gradient is cut to the length `clip`, and noise of deviation noise * clip joins their sum;
-    # the summary gives the epsilon spent at `delta`. noise 0: off; the others 0: clip 1, delta 1e-5.
+    # the summary gives the epsilon spent at `delta`, which holds while `seed` and the report, which shows images, stay
+    # secret. noise 0: off; the others 0: clip 1, delta 1e-5.
     c.privacy = {"noise": 0.0, "clip": 0.0, "delta": 0.0}
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a

@@ -3,7 +3,7 @@
     python scripts/assess.py --workdir W [--on test] [--groups domain|folder:N|FILE.csv#COLUMN]
         [--corruptions [KIND ...]] [--attacks EPSILON ...] [--privacy] [--images N] [--json FILE]
 
-Always its calibration, as it is and by a temperature fitted on val. `--groups`: accuracy, true and false positive rates
+Always its calibration, as it is and, judged by another set, by a temperature fitted on val. `--groups`: accuracy, true and false positive rates
 of each group, their gaps, demographic parity, equalised odds, with 95 % bootstrap intervals. `--corruptions`: accuracy
 at five levels of each kind. `--attacks`: accuracy where every pixel may change by so much of 0..255, by FGSM and PGD.
 `--privacy`: whether the loss tells training images from others. `--images N` judges by N images, drawn by seed.
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl.errors import InputError, unknown
+from tl.report.files import plain, write_atomic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     show(found)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1, default=lambda values: values.tolist()) + "\n")
+        write_atomic(options.json, json.dumps(plain(found), indent=1) + "\n")
     return 0
 
 
@@ -57,7 +58,15 @@ def assessed(options: argparse.Namespace) -> dict[str, Any]:
     for epsilon in options.attacks:
         if not 0 < epsilon <= 255:
             raise InputError(f"--attacks {epsilon:g}: a pixel changes by more than 0 and at most 255.")
+    if options.images < 0:
+        raise InputError(f"--images {options.images} must not be negative; 0 are all.")
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise InputError(f"--json {options.json}: there is no folder '{options.json.absolute().parent}'.")
     of = assessment.opened(options.workdir, options.on, options.images)
+    if options.attacks and of.task.kind != "classification":
+        raise InputError("--attacks climb the loss of a classification, and this run's is a binary task.")
+    if options.privacy and options.on == "train":
+        raise InputError("--privacy compares the training images with others: take --on test.")
     groups = assessment.group_names(of, options.groups) if options.groups else None
     found: dict[str, Any] = {"set": options.on, "images": len(of.split), "calibration": assessment.calibration(of)}
     if groups is not None:
@@ -76,10 +85,12 @@ def show(found: Mapping[str, Any]) -> None:
     from tl.report.table import print_table
 
     told = found["calibration"]
+    ways = ["as it is", "calibrated"][: 1 + ("temperature" in told)]
     print_table(
-        f"calibration on {found['images']:,} images of {found['set']}, temperature {told['temperature']:.3f}",
+        f"calibration on {found['images']:,} images of {found['set']}"
+        + (f", temperature {told['temperature']:.3f}" if len(ways) > 1 else ""),
         ["", "accuracy", "loss", "calibration error"],
-        [[way, *(told[f"{way}/{key}"] for key in ("accuracy", "loss", "ece"))] for way in ("as it is", "calibrated")],
+        [[way, *(told[f"{way}/{key}"] for key in ("accuracy", "loss", "ece"))] for way in ways],
     )
     if "fairness" in found:
         rows = found["fairness"]["groups"].items()

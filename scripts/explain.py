@@ -52,6 +52,8 @@ def explain(options: argparse.Namespace) -> None:
     files = find_images(options.paths)
     if options.method not in explanations.METHODS:
         raise unknown("explanation", options.method, explanations.METHODS)
+    if options.nearest < 0:
+        raise InputError(f"--nearest {options.nearest} must not be negative.")
     loaded = predictor.load(options.workdir)
     name = options.task or next(iter(loaded.tasks))
     if name not in loaded.tasks:

@@ -43,6 +43,8 @@ def serve(options: argparse.Namespace) -> None:
     for name in ("port", "batch", "images", "body", "pixels"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name}={getattr(options, name)} is too small: it must be at least 1.")
+    if options.seconds <= 0 or options.wait < 0:
+        raise InputError(f"--seconds={options.seconds:g} must be above 0 and --wait={options.wait:g} not below.")
     try:
         import uvicorn
 
@@ -55,7 +57,8 @@ def serve(options: argparse.Namespace) -> None:
     prepare()
     network = Network(options.folder, options.batch, options.pixels)
     network.warm()
-    limits = app.Limits(body=options.body, images=options.images, seconds=options.seconds, wait=options.wait)
+    times = {"seconds": options.seconds, "wait": options.wait}
+    limits = app.Limits(options.body, options.images, **times, waiting=max(256, options.images))
     # Uvicorn ends well at SIGTERM, and then raises it again: the process shall end with 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(
@@ -64,6 +67,7 @@ def serve(options: argparse.Namespace) -> None:
         port=options.port,
         log_level="warning",
         server_header=False,
+        limit_concurrency=max(1000, 4 * options.batch),
         timeout_graceful_shutdown=math.ceil(2 * options.seconds),
     )
 

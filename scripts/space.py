@@ -29,6 +29,11 @@ class Axis:
     high: float = 0
     log: bool = False
 
+    def like(self, value: Any) -> Axis:
+        """The axis of a key that holds such a value: of numbers with a point where it does."""
+        real = isinstance(value, float) and not self.choices
+        return dataclasses.replace(self, low=float(self.low), high=float(self.high)) if real else self
+
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
+import math
 import pathlib
 import sys
 import time
@@ -48,13 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise unknown("--how", options.how, HOW)
         axes = space.parse(options.space)
         shared = config.parse_flags(flags)
-        metric = options.select or config.load(options.config, shared).select
+        metric = options.select or config.load(options.config, shared).select or "val/accuracy"
         if not metric.startswith("val/"):
             raise InputError(f"--select '{metric}' must be a figure of val, such as val/accuracy: test is for the end.")
         shared["select"] = metric
-        for axis in axes.values():
+        for axis in list(axes.values()):
             for value in axis.choices or (axis.low, axis.high):  # what is misspelt, before anything runs
-                config.load(options.config, {**shared, axis.key: value})
+                found = config.load(options.config, {**shared, axis.key: value})
+            # 0..1 of a rate is no choice between two numbers.
+            axes[axis.key] = axis.like(functools.reduce(lambda node, name: node[name], axis.key.split("."), found))
         prepare()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = opened(options, axes, about(options, shared))
@@ -100,19 +104,18 @@ def opened(options: argparse.Namespace, axes: Mapping[str, space.Axis], told: Ma
             load_if_exists=True,
             direction="minimize" if lower_is_better(told["flags"]["select"]) else "maximize",
         )
-        if not study.user_attrs:
-            for key, value in told.items():
-                study.set_user_attr(key, value)
-            for values in tried:
-                study.enqueue_trial(values)
+        # Also where another start was cut off amidst it, and where more trials are asked for now.
+        for key in told.keys() - study.user_attrs.keys():
+            study.set_user_attr(key, told[key])
+        same = all(study.user_attrs[key] == json.loads(json.dumps(value)) for key, value in told.items())
+        for values in tried[len(study.trials) :] if same else ():
+            study.enqueue_trial(values)
     for key, value in told.items():
         if study.user_attrs[key] != json.loads(json.dumps(value)):
             raise InputError(
                 f"'{options.workdir}' holds a sweep with {key}={study.user_attrs[key]!r}, not {value!r}: go on with "
                 "that, or give another --workdir."
             )
-    # What is tried next is drawn by the number of trials before, so that several processes do not draw the same.
-    study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials), constant_liar=True)
     study.pruner = optuna.pruners.NopPruner() if options.no_prune else optuna.pruners.MedianPruner(n_startup_trials=4)
     return study
 
@@ -132,15 +135,19 @@ def taken(study: Any, options: argparse.Namespace, axes: Mapping[str, space.Axis
                 with contextlib.suppress(filelock.Timeout):  # held: another process is at it
                     held.enter_context(lock)
                     found = optuna.trial.Trial(study, trial._trial_id)
-                    break
+                    if found.storage.get_trial(trial._trial_id).state == trial.state:  # it has not ended meanwhile
+                        break
+                    found = None
             done = sum(trial.state != optuna.trial.TrialState.WAITING for trial in trials)
             waiting = len(trials) - done
             if found is None and (waiting if options.how != "tpe" else done < options.trials):
                 found = study.ask()
                 held.enter_context(filelock.FileLock(lock_of(options, found.number), blocking=False))
-        if found is not None:
-            for axis in axes.values():
-                axis.suggest(found)
+            if found is not None:
+                # By the trial's number, so that processes beside each other do not draw the same.
+                study.sampler = optuna.samplers.TPESampler(seed=options.seed + 1000 * found.number, constant_liar=True)
+                for axis in axes.values():
+                    axis.suggest(found)
         yield found
 
 
@@ -176,11 +183,16 @@ def run_trials(study: Any, options: argparse.Namespace, axes: Mapping[str, space
             try:
                 chosen = config.load(options.config, {**shared, **values})
                 value = float(build.run(chosen, folder, quiet=True, watch=watch)[metric])
+                if not math.isfinite(value):
+                    raise InputError(f"{metric} is {value}")
                 ended = f"{metric} {value:.4f}"
             except optuna.TrialPruned as stop:
                 state, ended = optuna.trial.TrialState.PRUNED, f"stopped {stop}: worse than the median"
-            except (train.Diverged, InputError) as error:
-                state, ended = optuna.trial.TrialState.FAIL, f"failed: {error}"
+            except KeyboardInterrupt:
+                raise
+            except Exception as error:  # such as too little memory: the sweep goes on, and never comes back to it
+                state, value = optuna.trial.TrialState.FAIL, None
+                ended = f"failed: {error if isinstance(error, train.Diverged | InputError) else repr(error)}"
             trial.set_user_attr("ended", ended)
             trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
             study.tell(trial, value, state=state)

@@ -141,6 +141,8 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "equalised_odds" in printed
     assert "accuracy under attacks" in printed
+    assert assess.main(["--workdir", str(folder), "--on", "val"]) == 0  # without a temperature of its own
+    assert "temperature" not in capsys.readouterr().out
     few = assessment.opened(folder, most=20)
     assert len(few.split) == 20
 
@@ -158,7 +160,9 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
         (["--corruptions", "rain"], "unknown corruption 'rain'"),
         (["--attacks", "0"], "a pixel changes by more than 0"),
         (["--on", "target"], "unknown set of images 'target'"),
-        (["--on", "val"], "a temperature is fitted on val, and judged by another set"),
+        (["--images", "-1"], "must not be negative"),
+        (["--privacy", "--on", "train"], "compares the training images with others"),
+        (["--json", "/no/where/found.json"], "there is no folder '/no/where'"),
     ],
 )
 def test_what_cannot_be_judged(arguments, said, workdir, tmp_path, capsys):

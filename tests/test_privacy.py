@@ -87,8 +87,12 @@ def test_without_noise_and_with_room_it_is_the_plain_gradient():
     [
         ("finetune", {"privacy__clip": -1.0}, "config.privacy.clip=-1.0 must not be negative"),
         ("finetune", {"privacy__delta": 1.0}, "config.privacy.delta=1.0 must not be negative, and be less than 1"),
-        ("finetune", {"accumulate": 2}, "leave accumulate, mixup and cutmix out"),
-        ("finetune", {"method_args": {"mixup": 0.2}}, "leave accumulate, mixup and cutmix out"),
+        ("finetune", {"accumulate": 2}, "leave config.accumulate at 1"),
+        ("finetune", {"method_args": {"mixup": 0.2}}, "the method 'finetune' compares several"),
+        ("finetune", {"method": "bss"}, "the method 'bss' compares several"),
+        ("finetune", {"class_weights": "balanced"}, "does not count what config.class_weights learns"),
+        ("finetune", {"data": "digits+glyphs:digits"}, "counts every training image once in an epoch"),
+        ("finetune", {"privacy__noise": 0.0, "privacy__clip": 1.0}, "is off while its noise is 0"),
         ("mcc", toy.ADAPT, "the method 'mcc' compares several"),
     ],
 )

@@ -96,6 +96,8 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(runs, tmp_path, monkey
     real = build.run
 
     def failing(chosen, folder, **how):
+        if chosen.schedule.lr == 0.2:
+            raise MemoryError("too much")
         if chosen.schedule.lr > 0.05:
             raise Diverged("the loss is nan")
         return real(chosen, folder, **how)
@@ -119,6 +121,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(runs, tmp_path, monkey
         (["--space", "optim.name=1|2"], "config key 'optim.name' takes a string"),
         (["--space", RATE, "--how", "grid"], "a grid has listed values, and schedule.lr is a range"),
         (["--space", RATE, "--how", "best"], "unknown --how 'best'"),
+        (["--space", RATE, "--select", "score/information"], "must be a figure of val"),
         (["--space", RATE, "--select", "test/accuracy"], "must be a figure of val"),
     ],
 )
@@ -132,6 +135,14 @@ def test_a_folder_belongs_to_one_search(runs, tmp_path, capsys):
     assert search(tmp_path, "--space", RATE, "--trials", "2") == 0
     assert search(tmp_path, "--space", "schedule.lr=log:1e-4..1e-2", "--trials", "2") == 2
     assert "holds a sweep with space=" in capsys.readouterr().err
+
+
+def test_a_rate_from_0_to_1_is_any_number_between(runs, tmp_path):
+    assert search(tmp_path, "--space", "schedule.lr=0..1", "--trials", "3", "--how", "random", "--no-prune") == 0
+    assert len({run[0] for run in runs} - {0, 1}) == 3
+    # More are asked for: those before stay.
+    assert search(tmp_path, "--space", "schedule.lr=0..1", "--trials", "5", "--how", "random", "--no-prune") == 0
+    assert len({run[0] for run in runs}) == len(runs) == 5
 
 
 def test_whole_numbers_stay_whole():

@@ -11,7 +11,7 @@ import pytest
 import toy
 
 from tl import build, config, predictor, text
-from tl.data import texts
+from tl.data import domains, sources, texts
 from tl.data.sources import open_source
 from tl.errors import InputError
 
@@ -90,6 +90,29 @@ def test_what_a_file_may_not_hold(tmp_path, name, content, message):
         open_source(f"{name[-3:]}:{file}")
 
 
+def test_sentences_of_the_target_do_not_train(tmp_path, caplog):
+    (tmp_path / "one.tsv").write_text("".join(f"{i % 2}\tfilm {i}\n" for i in range(20)))
+    (tmp_path / "two.tsv").write_text("".join(f"{i % 2}\tfilm  {i}\n" for i in range(15, 30)))
+    found = domains.open_domains(f"tsv:{tmp_path / 'one.tsv'}", f"tsv:{tmp_path / 'two.tsv'}", val_fraction=0.0)
+    assert sorted(texts.sentences(found.splits["train"])) == sorted(f"film {i}" for i in range(15))
+    assert "5 of 20 sentences of train are the target's, too, and left out" in caplog.text
+    (tmp_path / "three.tsv").write_text((tmp_path / "one.tsv").read_text() + "1\tmore\n")
+    with pytest.raises(InputError, match="nothing is left to learn from"):
+        domains.open_domains(f"tsv:{tmp_path / 'one.tsv'}", f"tsv:{tmp_path / 'three.tsv'}", val_fraction=0.0)
+
+
+def test_labels_that_are_none(tmp_path):
+    (tmp_path / "a.tsv").write_text("label\ttext\n0\tfilm\n")
+    with pytest.raises(InputError, match="begins with the names of columns"):
+        sources.open_whole(f"tsv:{tmp_path / 'a.tsv'}")
+    (tmp_path / "b.tsv").write_text("0.5\tfilm\n4,5\tplay\n")
+    with pytest.raises(InputError, match=r"are names, such as '4,5', and a regression has numbers"):
+        sources.open_whole(f"tsv:{tmp_path / 'b.tsv'}", kind="regression")
+    (tmp_path / "c.csv").write_text('label,text\n0,film\n1,"play\n0,more\n')
+    with pytest.raises(InputError, match="close every quote"):
+        sources.open_whole(f"csv:{tmp_path / 'c.csv'}")
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(InputError, match=r"no such file: 'gone\.tsv' \(data=tsv:FILE\)"):
         open_source("tsv:gone.tsv")
@@ -131,8 +154,8 @@ def test_words_as_kim_cuts_them():
 
 
 def test_rows_of_tokens(caplog):
-    known = text.Text("words", ("", "?", "film"), 3).with_words(["a film , a"])
-    assert known.vocabulary == ("", "?", "film", "a", ",")
+    known = text.Text("words", ("", "[UNK]", "film"), 3).with_words(["a film , a"])
+    assert known.vocabulary == ("", "[UNK]", "film", "a", ",")
     rows, cut = known.rows(["film", "a new film a", "..."])
     np.testing.assert_array_equal(rows, [[2, 0, 0], [3, 1, 2], [1, 0, 0]])
     assert (rows.dtype, cut) == (np.int32, 1)
@@ -197,7 +220,7 @@ def test_predict_by_command(finished, tmp_path, capsys):
     assert [row["text"] for row in rows] == ["the film", "a dull film", "is it good"]
     assert all(row["class"] in ("0", "1") for row in rows)
     for arguments, message in (
-        ([], "one of the two"),
+        ([], "one of these"),
         (["--text", ""], "text 1 of 1 is empty"),
         (["--lines", str(tmp_path / "gone")], "cannot read the lines"),
     ):

@@ -240,13 +240,13 @@ def test_vectors_of_words(tmp_path):
         loaded = weights.load(f"file:{tmp_path / name}", "textcnn")
         assert loaded is not None
         table = loaded.flat["params/backbone/embedding/embedding"]
-        assert words_of(loaded.preprocess) == ("", "?", "film", "dull")
+        assert words_of(loaded.preprocess) == ("", "[UNK]", "film", "dull")
         np.testing.assert_allclose(table[:2], [np.zeros(9), np.mean(list(rows.values()), axis=0)])
         experiment = build.experiment(
             toy.toy_config("configs/text_cnn.py", **{**chosen, "weights": f"file:{tmp_path / name}"})
         )
         vocabulary = words_of(experiment.preprocess["backbone"])
-        assert vocabulary[:4] == ("", "?", "film", "dull")
+        assert vocabulary[:4] == ("", "[UNK]", "film", "dull")
         assert len(vocabulary) > 6
         work = toy.Steps(
             toy.toy_config(

@@ -69,14 +69,16 @@ def two_sided(outputs: np.ndarray) -> np.ndarray:
 
 
 def calibration(of: Assessed) -> dict[str, float]:
-    """The loss and the calibration error as they are, and with outputs divided by a temperature fitted on val."""
-    if "val" not in of.dataset.splits or of.name == "val":
-        raise InputError("a temperature is fitted on val, and judged by another set: this run's data have no val.")
-    val = of.dataset.splits["val"]
-    fitted = metrics.temperature(logits(of, val), val.labels[of.task.name])
-    plain = logits(of, of.split)
-    found = {"temperature": fitted}
-    for name, values in (("as it is", plain), ("calibrated", plain / fitted)):
+    """The loss and the calibration error as they are, and with outputs divided by a temperature fitted on val.
+
+    The latter where there is a val, and it is not what is judged.
+    """
+    val, plain = of.dataset.splits.get("val"), logits(of, of.split)
+    found, ways = {}, {"as it is": plain}
+    if val and of.name != "val":
+        found["temperature"] = metrics.temperature(logits(of, val), val.labels[of.task.name].astype(np.int64))
+        ways["calibrated"] = plain / found["temperature"]
+    for name, values in ways.items():
         figures = metrics.classification(values, of.labels)
         found |= {f"{name}/{key}": figures[key] for key in ("accuracy", "loss", "ece")}
     return found
@@ -111,11 +113,14 @@ def _of_table(of: Assessed, by: str) -> np.ndarray:
     file, _, column = by.rpartition("#")
     if not file or not pathlib.Path(file).is_file():
         raise InputError(f"--groups {by} must be domain, folder:N or FILE.csv#COLUMN, and there is no file '{file}'.")
-    with pathlib.Path(file).open(newline="", encoding="utf-8") as text:
+    with pathlib.Path(file).open(newline="", encoding="utf-8-sig") as text:
         rows = list(csv.DictReader(text))
     if not rows or not {"file", column} <= rows[0].keys():
         raise unknown(f"column of '{file}' (with `file`)", column, rows[0] if rows else ())
-    known = {row["file"]: row[column] for row in rows}
+    known: dict[str, str] = {}
+    for row in rows:
+        if not row[column] or known.setdefault(row["file"], row[column]) != row[column]:
+            raise InputError(f"'{file}' must give '{row['file']}' one {column}, and gives it none, or two.")
     found = []
     for name in map(str, of.split.names):
         ends = (name, *("/".join(name.split("/")[i:]) for i in range(1, name.count("/") + 1)))
@@ -153,8 +158,6 @@ def corrupted(of: Assessed, kinds: Sequence[str]) -> dict[str, list[float]]:
 
 def attacked(of: Assessed, epsilons: Sequence[float], steps: int = 20) -> dict[str, dict[str, float]]:
     """{attack: {epsilon: accuracy}} of FGSM and PGD; `epsilons` are the most a pixel may change, in 0..255."""
-    if of.task.kind != "classification":
-        raise InputError("attacks climb the loss of a classification, and this is a binary task.")
     loaded, task = of.predictor, of.task
 
     def outputs(variables: Any, image: jax.Array) -> jax.Array:
@@ -188,6 +191,4 @@ def secrets(of: Assessed) -> dict[str, float]:
         labels = split.labels[of.task.name].astype(np.int64)
         return -np.log(np.maximum(metrics.softmax(logits(of, split))[np.arange(len(labels)), labels], 1e-300))
 
-    if of.name == "train":
-        raise InputError("--privacy compares the training images with others: take --on test.")
     return metrics.membership(loss(of.dataset.splits["train"]), loss(of.split))

@@ -124,7 +124,8 @@ def experiment(
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
     checks.online(config, method, steps)
-    checks.private(config, method)
+    if checks.private(config, method):
+        checks.seen_alike(config, dataset)
     return train.Experiment(
         config=config,
         tasks=wanted,

@@ -14,7 +14,7 @@ from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import figures, validators
-from tl.methods.base import FACTS, Method, scalar_gradient
+from tl.methods.base import FACTS, Method
 from tl.optim import paths
 from tl.weights import Loaded
 
@@ -138,20 +138,33 @@ def private(config: Config, method: Method) -> dict[str, float] | None:
     """`clip` and `noise` of DP-SGD, None for none; InputError for values, and for a method, that cannot be."""
     how = config.get("privacy", {"noise": 0.0})
     if not how["noise"]:
+        if any(how.values()):
+            raise InputError("config.privacy is off while its noise is 0: set noise, or leave clip and delta at 0.")
         return None
     for key, value in how.items():
         high = np.inf if key in ("noise", "clip") else 1
         if not 0 <= value < high:
             raise InputError(f"config.privacy.{key}={value} must not be negative, and be less than {high:g}.")
-    plain = len(method.steps) == 1 and method.streams == ("train",) and method.after is Method.after
-    if not plain or method.gradient is not scalar_gradient or config.get("episode", {"way": 0})["way"]:
+    if not method.by_row:
         raise InputError(
             f"config.privacy treats every image by itself, and the method '{config.method}' compares several or keeps "
-            "something of them: take a plain one, such as finetune."
+            "something of them: take a plain one, such as finetune, without mixup and cutmix."
         )
-    if config.accumulate > 1 or config.method_args.get("mixup") or config.method_args.get("cutmix"):
-        raise InputError("config.privacy treats every image by itself: leave accumulate, mixup and cutmix out.")
+    for key in ("class_weights", "reduce", "stages", "transferability", "increments"):
+        if config.get(key):
+            raise InputError(f"config.privacy does not count what config.{key} learns of the images: leave one out.")
+    if config.accumulate > 1:
+        raise InputError("config.privacy treats every image by itself: leave config.accumulate at 1.")
     return {"clip": how["clip"] or 1.0, "noise": how["noise"]}
+
+
+def seen_alike(config: Config, dataset: Dataset) -> None:
+    """InputError where the epsilon would not be that of every image: some are seen more often, or twice in a batch."""
+    if dataset.domains or config.batch_size > len(dataset.splits["train"]):
+        raise InputError(
+            "config.privacy counts every training image once in an epoch: name one domain in config.data, and a "
+            f"batch_size of at most its {len(dataset.splits['train'])} images."
+        )
 
 
 def no_batch_statistics(stats: Mapping[str, Any], own_stats: Callable[[str], bool]) -> None:

@@ -199,7 +199,7 @@ def compare(loaded: Predictor, tested: Split, folder: pathlib.Path) -> str:
     wrong, most = np.zeros(len(tested), bool), 0.0
     for name, task in loaded.tasks.items():
         wanted, got = task.probabilities(outputs[name]), found[name]
-        wrong |= differing(task, wanted, got)
+        wrong |= differing(task, wanted, got) | ~np.isfinite(wanted + got).all(axis=-1)
         most = max(most, float(np.abs(wanted - got).max()))
     text = (
         f"{len(tested)} test images, {wrong.sum()} answered otherwise than by the run, values at most {most:.1e} apart"

@@ -40,6 +40,8 @@ class Model:
 
     def prepare(self, image):
         """The image as the network takes it: short side to `resize`, then the middle of `size`, black where short."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"an image is uint8 (H, W, 3), red first, in 0..255, not {image.dtype} {image.shape}")
         size, short = self.about["preprocess"]["size"], self.about["preprocess"]["resize"]
         height, width = image.shape[:2]
         shape = (short * height // min(height, width), short * width // min(height, width))

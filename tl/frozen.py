@@ -74,13 +74,11 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     Its steps then wait neither for the host nor for the bus. A CPU's step is long enough to hide both, unless a row is
     a few numbers, of which the host would spend longer on a batch than the step.
     """
-    if random_views(experiment) or jax.process_count() > 1:
-        return {}
     field = experiment.dataset.field
+    if random_views(experiment) or jax.process_count() > 1 or not (on_accelerator() or field == "triple"):
+        return {}
     shapes = {name: rows[field] for name, rows in one_batch(experiment).items()}
     passes = {name: experiment.passes[name] for name in shapes}
-    if not on_accelerator() and experiment.dataset.field != "triple":
-        return {}
     each = {name: math.prod(rows.shape[1:]) * rows.dtype.itemsize for name, rows in shapes.items()}
     if sum(each[name] * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
         return {}

@@ -145,6 +145,8 @@ def run_stages(
 
     `changes` are what each stage sets; `about` gives the summary what only the folders of all stages together tell.
     """
+    if config.get("privacy", {"noise": 0.0})["noise"]:
+        raise InputError("config.privacy counts the steps of one run, and this one has stages: leave one of them out.")
     if config.get("reverse_validation", False):
         raise InputError(
             "config.reverse_validation turns one run around, and this one has stages: the way back would start from "

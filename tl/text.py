@@ -16,7 +16,10 @@ from tl.errors import InputError
 
 PADDING = 0  # the token behind a sentence's end, of which a network makes nothing
 KINDS = ("wordpiece", "words")
-FIRST = {"wordpiece": ("[PAD]",), "words": ("", "?")}  # the vocabulary begins with these; "?" is any other word
+FIRST = {
+    "wordpiece": ("[PAD]",),
+    "words": ("", "[UNK]"),
+}  # the vocabulary begins with these; the second is any other word
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]")
 LONGEST = 512
 WHOLE = 0.99  # share of sentences that a length chosen by the data leaves whole

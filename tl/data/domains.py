@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.data import splits
+from tl.data import splits, texts
 from tl.data.base import Dataset, Split, concatenate
 from tl.data.labels import CLASS_KINDS
 from tl.data.sources import open_source
@@ -55,6 +55,8 @@ def open_domains(
         _check_apart([*specs, target], opened)
     check_classes(list(zip(names, opened, strict=True)))
     check_widths(list(zip(names, opened, strict=True)))
+    if target and opened[-1].splits["train"].field == "text":
+        parts = texts.apart(parts, opened[-1])
     if target:
         parts |= _target_splits(parts["train"], opened[-1], len(specs), transductive, target_labels, how.get("seed", 0))
     digest = hashlib.sha256(" ".join(part.fingerprint for part in opened).encode()).hexdigest()

@@ -37,6 +37,8 @@ def kg(argument: str, task: str) -> Dataset:
     numbers = {name: i for i, name in enumerate(entities)}, {name: i for i, name in enumerate(forward)}
     rows = {name: _both_ways(part, *numbers) for name, part in triples.items()}
     relations = (*forward, *(name + INVERSE for name in forward))
+    if twins := set(forward) & {name + INVERSE for name in forward}:
+        raise InputError(f"'{argument}' names both a relation and '{min(twins)}', its way back: leave out one of them.")
     known = _answers(np.concatenate(list(rows.values())))
     parts = {name: _split(part, entities, relations, None if name == "train" else known) for name, part in rows.items()}
     digest = hashlib.sha256(b"\0".join(texts[name] for name in FILES)).hexdigest()
@@ -55,6 +57,8 @@ def _read(path: pathlib.Path) -> dict[str, bytes]:
                     name = next((n for n, file in FILES.items() if pathlib.PurePath(member.name).name == file), None)
                     held = archive.extractfile(member) if name else None
                     if name and held:
+                        if name in found:
+                            raise InputError(f"'{path}' holds {FILES[name]} twice: it must be of one graph.")
                         found[name] = held.read()
         except (tarfile.TarError, OSError, EOFError) as error:
             raise InputError(f"'{path}' cannot be read as a tar file: {error}.") from error

@@ -19,7 +19,10 @@ from tl.errors import InputError, unknown
 
 SOURCES = ("label", "domain", *MEASURES)
 # What else a batch, or a prediction, holds.
-TAKEN = ("image", "tokens", "text", "index", "mask", "domain", "features", "query", "episode", "file", "probabilities")
+TAKEN = (
+    *("image", "tokens", "text", "triple", "known", "index", "mask", "domain"),
+    *("features", "query", "episode", "file", "probabilities"),
+)
 KEYS = ("of", "kind", "data", "layer")
 
 

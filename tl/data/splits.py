@@ -89,7 +89,7 @@ def arrange(
     parts, strata = dict(parts), dict(strata)
     if "test" not in parts and "val" in parts:
         parts["test"], strata["test"] = parts.pop("val"), strata.pop("val")
-    if "test" not in parts and cut_test:
+    if "test" not in parts and cut_test and not outer:
         _cut(parts, strata, "test", stratified(strata["train"], TEST_FRACTION, np.random.default_rng(0)))
     if (fold or outer) and "val" in parts:
         parts["train"] = concatenate(parts["train"], parts.pop("val"))

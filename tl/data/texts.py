@@ -19,6 +19,7 @@ from tl.errors import InputError
 from tl.text import Text
 
 SPLITS = {**SPLIT_FOLDERS, "dev": "val"}
+HEADERS = ("label", "labels", "score", "class", "target")
 Rows = Iterator[tuple[int, str, str]]  # line, label, sentence
 
 
@@ -84,17 +85,22 @@ def _decoded(content: bytes, path: pathlib.Path) -> str:
 def _by_tab(text: str, path: pathlib.Path) -> Rows:
     for line, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
         label, tab, sentence = row.partition("\t")
+        if line == 1 and label.strip().lower() in HEADERS:
+            raise InputError(f"'{path}' begins with the names of columns: drop that line, or name a csv:FILE.")
         if not tab:
             raise InputError(f"'{path}', line {line}, has no tab: write label TAB sentence.")
         yield line, label, sentence
 
 
 def _by_column(text: str, path: pathlib.Path) -> Rows:
-    reader = library.DictReader(io.StringIO(text))
+    reader = library.DictReader(io.StringIO(text), strict=True)
     if missing := {"label", "text"} - set(reader.fieldnames or ()):
         raise InputError(f"'{path}' has no column '{min(missing)}': its first line must name label and text.")
-    for row in reader:
-        yield reader.line_num, row["label"] or "", row["text"] or ""
+    try:
+        for row in reader:
+            yield reader.line_num, row["label"] or "", row["text"] or ""
+    except library.Error as error:
+        raise InputError(f"'{path}', line {reader.line_num}: {error}: close every quote that is opened.") from error
 
 
 def _checked(rows: Rows, path: pathlib.Path) -> list[tuple[int, str, str]]:
@@ -120,6 +126,21 @@ def _numbers(stored: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], tu
 def sentences(split: Split) -> list[str]:
     """All of them, in order."""
     return [split.load(i) for i in range(len(split))]
+
+
+def apart(splits: Mapping[str, Split], other: Dataset) -> dict[str, Split]:
+    """The splits without the sentences that `other` holds too, whose labels they would tell; it says how many."""
+    seen = {" ".join(sentence.split()) for split in other.splits.values() for sentence in sentences(split)}
+    found = {}
+    for name, split in splits.items():
+        kept = [i for i, sentence in enumerate(sentences(split)) if " ".join(sentence.split()) not in seen]
+        if len(kept) < len(split):
+            told = f"{len(split) - len(kept)} of {len(split)} sentences of {name} are the target's, too, and left out"
+            if not kept:
+                raise InputError(f"{told}: nothing is left to learn from; name other data in config.target.")
+            logging.getLogger(__name__).warning(told)
+        found[name] = split.take(kept)
+    return found
 
 
 def tokenised(dataset: Dataset, text: Text) -> Dataset:

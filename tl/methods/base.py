@@ -71,6 +71,7 @@ class Method:
     ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
     kept: tuple[str, ...] = ()  # what of that memory a finished run predicts with
     passes: tuple[str, ...] = ()  # streams that `ready` goes through beside those above, and no batch holds
+    by_row: bool = False  # whether the loss of a batch is the mean of what each row would have by itself
     gradient: Callable[..., tuple[Any, Any]] = scalar_gradient
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]] = lambda net, inputs, memory: (
         net.outputs(inputs)

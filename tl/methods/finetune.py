@@ -35,4 +35,4 @@ def make(tasks: Mapping[str, Task], *, mixup: float = 0.0, cutmix: float = 0.0) 
             each = jnp.stack(values)
         return each.sum(), multitask.named("loss", tasks, each) if len(tasks) > 1 else {}
 
-    return Method(streams=("train",), steps=[(loss, None)])
+    return Method(streams=("train",), steps=[(loss, None)], by_row=not alpha)

@@ -24,7 +24,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        lengths = words.mask(x).sum(axis=1)
+        lengths = words.length(x)
 
         def read(name: str, reverse: bool) -> jax.Array:
             cell = nn.OptimizedLSTMCell(self.hidden, dtype=x.dtype, param_dtype=wide(x.dtype), name=name)

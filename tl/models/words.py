@@ -33,6 +33,11 @@ def mask(x: jax.Array) -> jax.Array:
     return jnp.any(x != 0, axis=-1)
 
 
+def length(x: jax.Array) -> jax.Array:
+    """(N, L, D) map -> (N,) places up to the last token; a word's own vector may be 0."""
+    return jnp.max(jnp.where(mask(x), jnp.arange(1, x.shape[1] + 1)[None], 0), axis=1)
+
+
 def mean(x: jax.Array) -> jax.Array:
     """(N, L, D) map -> (N, D) mean over a sentence's tokens."""
     there = mask(x)[:, :, None].astype(x.dtype)

@@ -28,6 +28,7 @@ from tl.serving.batching import Batcher, Full
 from tl.serving.figures import Figures
 from tl.serving.network import Network, Question
 
+READERS = 2
 PAGES = pathlib.Path(__file__).parent / "pages"
 # The pages load nothing from anywhere, and nothing else may bring them to.
 POLICY = (
@@ -53,6 +54,8 @@ class Limits:
 def make(network: Network, limits: Limits) -> Starlette:
     """The application; the network is warm when it begins to answer."""
     batcher, figures = Batcher(network.answer, network.most, limits.wait, limits.waiting), Figures()
+    # A large picture takes a gigabyte while it is read: not all that come are read at once.
+    reading = asyncio.Semaphore(READERS)
     document = openapi.described(network.model.about["tasks"], network.model.about["jax"])
 
     async def predict(request: Request) -> Response:
@@ -67,7 +70,10 @@ def make(network: Network, limits: Limits) -> Starlette:
         figures.images += len(named)
         try:
             async with asyncio.timeout(limits.seconds):
-                images = [await asyncio.to_thread(network.read, data, name) for name, data in named]
+                images = []
+                for name, data in named:
+                    async with reading:
+                        images.append(await asyncio.to_thread(network.read, data, name))
                 answers = await asyncio.gather(*(batcher.ask(Question(image, explain)) for image in images))
         except (Full, TimeoutError):
             raise HTTPException(503, "too many are waiting: come again.", headers={"Retry-After": "1"}) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class Batcher:
         self.queue: asyncio.Queue[tuple[Any, asyncio.Future]] = asyncio.Queue(waiting)
         self.sizes: dict[int, int] = {}  # items in a call -> calls
         self.worker: asyncio.Task | None = None
+        self.thread = concurrent.futures.ThreadPoolExecutor(1)  # its own: not behind those that decode
 
     def start(self) -> None:
         self.worker = asyncio.create_task(self._work())
@@ -47,7 +49,8 @@ class Batcher:
         while True:
             pairs = await self._collect()
             try:
-                answers = await asyncio.to_thread(self.run, [item for item, _ in pairs])
+                loop = asyncio.get_running_loop()
+                answers = await loop.run_in_executor(self.thread, self.run, [item for item, _ in pairs])
                 self.sizes[len(pairs)] = self.sizes.get(len(pairs), 0) + 1
                 for (_, future), answer in zip(pairs, answers, strict=True):
                     if not future.done():  # whoever asked may have gone
@@ -61,14 +64,20 @@ class Batcher:
                     self.queue.task_done()
 
     async def _collect(self) -> list[tuple[Any, asyncio.Future]]:
-        pairs = [await self.queue.get()]
+        pairs = [await self._next()]
         end = asyncio.get_running_loop().time() + self.wait
         while len(pairs) < self.most:
             left = end - asyncio.get_running_loop().time()
             try:
-                pairs.append(
-                    await asyncio.wait_for(self.queue.get(), max(left, 0)) if left > 0 else self.queue.get_nowait()
-                )
+                pairs.append(await asyncio.wait_for(self._next(), left) if left > 0 else self.queue.get_nowait())
             except (TimeoutError, asyncio.QueueEmpty):
                 break
         return pairs
+
+    async def _next(self) -> tuple[Any, asyncio.Future]:
+        """The next item that somebody still waits for."""
+        while True:
+            pair = await self.queue.get()
+            if not pair[1].done():
+                return pair
+            self.queue.task_done()

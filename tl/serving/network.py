@@ -44,7 +44,7 @@ class Network:
     def warm(self) -> None:
         """Compile every size, so that no request waits for that."""
         blank = np.zeros((self.preprocess.size, self.preprocess.size, 3), np.uint8)
-        for power in range(self.most.bit_length()):
+        for power in range((self.most - 1).bit_length() + 1):
             self.answer([Question(blank, True)] * min(2**power, self.most))
 
     def read(self, data: bytes, name: str) -> np.ndarray:
