@@ -2,8 +2,8 @@
 
     python main.py --config configs/text_dann.py
 
-By default from the reviews of MR to those of SST-2, which are of the same films: sentences that are in both are left out
-of the source, or their labels would be known.
+By default from the reviews of MR to those of SST-2, which are of the same films: sentences that are in both are left
+out of the source, or their labels would be known.
 """
 
 from configs import text_cnn

@@ -3,10 +3,11 @@
     python scripts/assess.py --workdir W [--on test] [--groups domain|folder:N|FILE.csv#COLUMN]
         [--corruptions [KIND ...]] [--attacks EPSILON ...] [--privacy] [--images N] [--json FILE]
 
-Always its calibration, as it is and, judged by another set, by a temperature fitted on val. `--groups`: accuracy, true and false positive rates
-of each group, their gaps, demographic parity, equalised odds, with 95 % bootstrap intervals. `--corruptions`: accuracy
-at five levels of each kind. `--attacks`: accuracy where every pixel may change by so much of 0..255, by FGSM and PGD.
-`--privacy`: whether the loss tells training images from others. `--images N` judges by N images, drawn by seed.
+Always its calibration, as it is and, where val is not what is judged, by a temperature fitted on val. `--groups`:
+accuracy, true and false positive rates of each group, their gaps, demographic parity, equalised odds, with 95 %
+bootstrap intervals. `--corruptions`: accuracy at five levels of each kind. `--attacks`: accuracy where every pixel may
+change by so much of 0..255, by FGSM and PGD. `--privacy`: whether the loss tells training images from others.
+`--images N` judges by N images, drawn by seed.
 """
 
 from __future__ import annotations

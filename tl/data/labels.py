@@ -39,8 +39,8 @@ def convert(
     if kind == "regression":
         if len(names) > 1 and any(y.ndim == 1 for y in floats.values()):
             raise InputError(
-                f"labels of '{source}' are names, such as '{names[-1]}', and a regression has numbers: is it a comma for "
-                "a point, or the name of a column?"
+                f"labels of '{source}' are names, such as '{names[-1]}', and a regression has numbers: is it a comma "
+                "for a point, or the name of a column?"
             )
         columns = {y.shape[1] if y.ndim == 2 else 1 for y in floats.values()}
         return floats, names if columns == {len(names)} else ()
