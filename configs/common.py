@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
     c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
-    # features:FILE#NAME, vectors for the model `vectors` | noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of
-    # which a batch holds equal parts
+    # features:FILE#NAME, vectors for the model `vectors` | kg:FILE, a knowledge graph for the model `triples` |
+    # noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of which a batch holds equal parts
     c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
     c.transductive = False  # True: target images are trained on (unlabelled) and tested on; False: its test set is new
     c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     c.strong_transforms = ()  # of the streams NAME_strong: other views of the same images (FixMatch, AdaMatch)
 
     # What is predicted, and by which head.
-    c.task = "classification"  # classification | binary | multi_label | regression
+    c.task = "classification"  # classification | binary | multi_label | regression | ranking, of a graph's entities
     c.tasks = ()  # several learnt together, in its place: ((NAME, {"of": label, the data's own | domain, which of A+B
     # it is from | thickness | slant, measured on the image; "kind": of label, as task above; "data": the one of A+B it
     # is about, whose classes may be others; "layer": NAME of a bottleneck that tasks share}), ...); {} is label
@@ -130,12 +130,12 @@ def get_config() -> ConfigDict:
     c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a
     # valley of val's loss is what the run ends with, see tl/averages.py; (): none
     c.optim = {
-        "name": "adamw",  # sgd | adam | adamw
+        "name": "adamw",  # sgd | adam | adamw | adagrad
         "momentum": 0.9,  # sgd
         "nesterov": False,  # sgd
         "b1": 0.9,  # adam, adamw
         "b2": 0.999,
-        "eps": 1e-8,
+        "eps": 1e-8,  # adam, adamw, adagrad
         "weight_decay": 0.0,
         "decay_norms_and_biases": False,
         "layer_decay": 1.0,  # factor on the rate per block further from the head
@@ -171,6 +171,17 @@ def get_config() -> ConfigDict:
     c.then = ""  # what follows training without labels (configs/simclr.py, ...): "": fine-tuning | probe
     c.smoke = False  # seconds instead of hours: to see that everything runs
     return c
+
+
+def graph(c: ConfigDict) -> None:
+    """Embeddings of a knowledge graph, learnt by Adagrad."""
+    c.model, c.weights, c.task = "triples", "none", "ranking"
+    c.data = "kg:$TL_DATA/kg/umls.tar.gz"
+    c.batch_size, c.eval_batch_size = 256, 512
+    c.optim.name, c.optim.eps = "adagrad", 1e-10
+    c.schedule.name, c.schedule.lr = "constant", 0.1
+    c.epochs = 30
+    c.select = "val/mrr"
 
 
 def episodes(c: ConfigDict, arg: dict[str, str], **shape: int) -> None:

@@ -45,6 +45,7 @@ from tl.models.heads import Bottleneck, Head, Reduction
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
+CUTS = ("folds", "outer", "labels_per_class", "transferability", "skip_broken")  # of images with classes
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -110,6 +111,8 @@ def experiment(
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = inputs.open_data(config) if dataset is None else dataset
+    if dataset.relations:
+        inputs.without(config, "a knowledge graph, whose triples are cut already", (*inputs.ONE_KNOWN_TASK, *CUTS))
     wanted = make_tasks(config, dataset)
     checks.select(config, wanted, dataset)
     method = make_method(config, method_module, wanted, dataset, loaded)
@@ -134,7 +137,7 @@ def experiment(
         # A handful of labels makes epochs of a step or two: evaluating each would take longer than training.
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, first(wanted).classes)
-        | ({"tasks": json.dumps(dataset.tasks)} if dataset.tasks else {}),
+        | {name: json.dumps(held) for name in ("tasks", "relations") if (held := getattr(dataset, name))},
         loaded=loaded,
     )
 
@@ -184,12 +187,18 @@ def told(
     target: bool,
     teacher: Part | None = None,
     episodes: Episodes | None = None,
+    relations: int = 0,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
     episodes = episodes or inputs.episodes_of(config)
     if ("episodes" in asked(module)) != (episodes is not None):
         wrong = "learns from none" if episodes else "learns from episodes: set way, shot, query and count"
         raise InputError(f"config.episode.way={config.episode.way}, but the method '{config.method}' {wrong}.")
+    if len({"relations" in asked(module), config.task == "ranking", bool(relations)}) > 1:
+        raise InputError(
+            f"config.data='{config.data}', config.task='{config.task}' and the method '{config.method}' do not go "
+            "together: a knowledge graph, kg:FILE, is ranked, by a method that learns relations, and nothing else is."
+        )
     facts = {
         "domains": max(1, domains),
         "target": target,
@@ -197,6 +206,7 @@ def told(
         "teacher": teacher,
         "earlier": increments.earlier(config, first(wanted)),
         "episodes": episodes,
+        "relations": relations,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -215,7 +225,8 @@ def make_method(config: Config, module: Any, wanted: Tasks, dataset: Dataset, lo
             f"config.teacher.weights='{config.teacher.weights}', but the method '{config.method}' {wrong} "
             + ("out." if teacher else "run:W or file:F.")
         )
-    make = partial(told, config, module, wanted, loaded, target=bool(dataset.target), teacher=teacher)
+    about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
+    make = partial(told, config, module, wanted, loaded, **about)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method

@@ -106,6 +106,18 @@ def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     }
 
 
+def ranking(ranks: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """(N,) or (N, 1) places of the right answers, from 1 -> the mean of 1 / place, of the place, and shares at the top.
+
+    Bordes et al. 2013, section 4.2; a place shared with others is a half one more. NaN as in `classification`.
+    """
+    places = np.asarray(ranks, np.float64).reshape(-1)
+    if not np.isfinite(places).all():
+        return dict.fromkeys(ranking(np.ones(1), labels), float("nan"))
+    hits = {f"hits{most}": float((places <= most).mean()) for most in (1, 3, 10)}
+    return {"mrr": float((1 / places).mean()), **hits, "mean_rank": float(places.mean())}
+
+
 def forgetting(accuracy: np.ndarray) -> float:
     """(K, K) accuracy on group j after stage i >= j -> how far below its best each group but the last ends, the mean.
 

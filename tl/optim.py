@@ -18,7 +18,7 @@ import optax
 from tl.errors import InputError, unknown
 
 FROZEN = "frozen"
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad")
 SETTINGS = ("lr", "weight_decay")
 Groups = Sequence[tuple[str, Mapping[str, float] | None]]
 
@@ -106,7 +106,7 @@ def make(
     """`params` may hold shapes only. Group settings: `lr`, a factor, and `weight_decay`, a value; None freezes.
 
     `layer_decay` d multiplies the rate of the layer at depth k of n by d^(n - k), the head being n (ULMFiT, Howard and
-    Ruder 2018, 3.2; BEiT, Bao et al. 2022). sgd and adam couple the decay to the gradient, adamw does not.
+    Ruder 2018, 3.2; BEiT, Bao et al. 2022). adamw alone keeps the decay apart from the gradient.
     """
     if name not in OPTIMIZERS:
         raise unknown("optimiser", name, OPTIMIZERS)
@@ -136,6 +136,8 @@ def _direction(
     coupled = [optax.add_decayed_weights(decay)] if decay else []
     if name == "sgd":
         return optax.chain(*coupled, optax.trace(momentum, nesterov) if momentum else optax.identity())
+    if name == "adagrad":  # Duchi et al. 2011; the sum of squares begins at 0, as in torch
+        return optax.chain(*coupled, optax.scale_by_rss(0.0, eps * eps))
     adam = optax.scale_by_adam(b1, b2, eps)
     if name == "adam":
         return optax.chain(*coupled, adam)

@@ -1,4 +1,8 @@
-"""What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation."""
+"""What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation.
+
+A ranking asks which of many entities, its classes, is the answer: outputs are scores (N, E) in training, in evaluation
+the (N,) filtered ranks of the answers, since a table of all scores would be too large to keep.
+"""
 
 from __future__ import annotations
 
@@ -117,6 +121,11 @@ def _regression(name: str, classes: tuple[str, ...], *_: object) -> Task:
     )
 
 
+def _ranking(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    each = losses.cross_entropy
+    return _unweighted(name, "ranking", 1, classes, each, metrics.ranking, lambda outputs: outputs)
+
+
 def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], each: Any, *rest: Any) -> Task:
     return Task(name, kind, outputs, classes, each, lambda found, labels: each(found, labels).mean(), *rest)
 
@@ -155,9 +164,10 @@ KINDS = {
     "binary": _binary,
     "multi_label": _multi_label,
     "regression": _regression,
+    "ranking": _ranking,
 }
 
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric such as `val/loss` is an error, by its last name."""
-    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse"}
+    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse", "mean_rank"}

@@ -59,7 +59,8 @@ class Dataset:
     `domains` are the names of the labelled ones where there are several, `target` that of the one to adapt to, whose
     images are the splits `target` (test images, with labels for evaluation) and `unlabelled` (without any).
     `classes` are the names of the classes in label order (of the columns, for multi-label); empty for
-    regression. `fingerprint` is a sha256 that changes when the source's content does; it does not depend on
+    regression. Of a knowledge graph these are the entities, and `relations` the names of its relations, in order of
+    their numbers. `fingerprint` is a sha256 that changes when the source's content does; it does not depend on
     seed or cuts. Where there are several tasks, `tasks` are the kind and the classes of each.
     """
 
@@ -69,6 +70,7 @@ class Dataset:
     domains: tuple[str, ...] = ()
     target: str = ""
     tasks: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    relations: tuple[str, ...] = ()
 
     @property
     def field(self) -> str:

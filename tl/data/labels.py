@@ -9,7 +9,7 @@ import numpy as np
 from tl.errors import InputError
 
 CLASS_KINDS = ("classification", "binary")
-KINDS = (*CLASS_KINDS, "multi_label", "regression")
+KINDS = (*CLASS_KINDS, "multi_label", "regression", "ranking")
 
 
 def convert(
@@ -17,12 +17,12 @@ def convert(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Labels of all splits for a task of `kind`, and the names of its classes.
 
-    classification, binary: int32 (N,), each in 0..K-1, K = `classes`, else the number of `names`, else the
+    classification, binary, ranking: int32 (N,), each in 0..K-1, K = `classes`, else the number of `names`, else the
     largest + 1 (2 for binary). multi_label: float32 (N, K) of 0 and 1. regression: float32 (N,) or (N, K), all
     finite. Raises InputError for a shape, type or value that the kind does not allow.
     """
     shaped = {split: _squeeze(y) for split, y in stored.items()}
-    if kind in CLASS_KINDS:
+    if kind in (*CLASS_KINDS, "ranking"):
         whole = {split: _integers(y, kind, source) for split, y in shaped.items()}
         largest = max(int(y.max()) for y in whole.values())
         width = classes or (2 if kind == "binary" else len(names) or largest + 1)

@@ -1,5 +1,5 @@
 """A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `features:FILE`,
-`omniglot:FILE`, `tfds:NAME`."""
+`omniglot:FILE`, `kg:FILE`, `tfds:NAME`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl.data import arrays, embedded, folders, labels, omniglot, splits, tfds
+from tl.data import arrays, embedded, folders, graph, labels, omniglot, splits, tfds
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 
 # Each reader is called with what stands behind the colon and the task's name, and returns the splits that the
-# source itself has, with labels as they are stored, under the name `label`.
+# source itself has, with labels as they are stored, under the name `label`, and what else stands beside the rows.
 READERS = {
     "digits": embedded.digits,
     "glyphs": embedded.glyphs,
@@ -26,6 +26,7 @@ READERS = {
     "tar": folders.tar,
     "features": arrays.features,
     "omniglot": omniglot.omniglot,
+    "kg": graph.kg,
     "tfds": tfds.tfds,
 }
 
@@ -75,7 +76,7 @@ def open_source(
     if per_class:
         chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)
         parts["train"] = parts["train"].take(chosen)
-    return Dataset(parts, names, found.fingerprint)
+    return Dataset(parts, names, found.fingerprint, relations=found.relations)
 
 
 def open_whole(
@@ -92,10 +93,14 @@ def open_whole(
     stored = {name: split.labels["label"] for name, split in parts.items()}
     converted, names = labels.convert(stored, found.classes, classes, kind, source)
     parts = {
-        name: dataclasses.replace(split, labels={task: converted[name]}, origin=found.fingerprint)
+        name: dataclasses.replace(
+            split,
+            labels={**{key: values for key, values in split.labels.items() if key != "label"}, task: converted[name]},
+            origin=found.fingerprint,
+        )
         for name, split in parts.items()
     }
-    return Dataset(parts, names, found.fingerprint)
+    return Dataset(parts, names, found.fingerprint, relations=found.relations)
 
 
 def _reader(source: str, kind: str) -> tuple[str, str]:

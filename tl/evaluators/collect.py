@@ -34,8 +34,8 @@ def fields_of(
     return mesh.in_pieces(of, batch, over, together)
 
 
-# What the network reads, in no table of answers.
-INPUTS = ("image", "tokens", "triple")
+# What the network reads, or a ranking leaves out, in no table of answers.
+INPUTS = ("image", "tokens", "triple", "known")
 
 
 def collect(

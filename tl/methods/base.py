@@ -4,7 +4,8 @@ A method is a module `tl/methods/NAME.py` with `make(tasks, *, hyper_parameter=.
 no method: it reads the fields below. `make` may also ask for facts by these names: `domains`, the number of labelled
 domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
 knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction;
-`earlier`, how many of the classes were learnt before, in earlier stages or by earlier data; `episodes`, their shapes.
+`earlier`, how many of the classes were learnt before, in earlier stages or by earlier data; `episodes`, their shapes;
+`relations`, how many a knowledge graph has, either direction counted.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Method:
     pictures: Pictures | None = None  # for the report
 
 
-FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes")  # which `make` may ask for by name
+# Which `make` may ask for by name.
+FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes", "relations")
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 

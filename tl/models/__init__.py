@@ -9,10 +9,10 @@ from typing import Any
 import flax.linen as nn
 
 from tl import errors
-from tl.models import bit, conv4, lenet, mobilenet_v2, resnet, resnet_cifar, vectors, vgg
+from tl.models import bit, conv4, lenet, mobilenet_v2, resnet, resnet_cifar, triples, vectors, vgg
 from tl.preprocess import Preprocess
 
-FAMILIES: tuple[ModuleType, ...] = (resnet, resnet_cifar, vgg, mobilenet_v2, bit, lenet, conv4, vectors)
+FAMILIES: tuple[ModuleType, ...] = (resnet, resnet_cifar, vgg, mobilenet_v2, bit, lenet, conv4, vectors, triples)
 DTYPES = ("float32", "bfloat16", "float64")
 
 

@@ -37,6 +37,7 @@ class Loaded:
     sha256: str
     # Where there are several, the kind and the classes of each.
     tasks: Mapping[str, tuple[str, Sequence[str]]] = dataclasses.field(default_factory=dict)
+    relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
 
 
 def split_specs(spec: str) -> list[str]:
@@ -98,12 +99,12 @@ def _load_one(spec: str, model: str, model_args: Mapping[str, Any]) -> Loaded:
     try:
         preprocess = Preprocess.from_json(meta["preprocess"]) if "preprocess" in meta else None
         classes = tuple(json.loads(meta["classes"])) if "classes" in meta else None
-        several = json.loads(meta.get("tasks", "{}"))
+        several, relations = json.loads(meta.get("tasks", "{}")), tuple(json.loads(meta.get("relations", "[]")))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the metadata of the weights '{spec}' are damaged ({error}): write the file again."
         ) from error
-    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several)
+    return Loaded(_widened(quantised.restore(tensors)), preprocess, classes, spec, digest, several, relations)
 
 
 def _widened(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

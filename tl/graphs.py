@@ -1,0 +1,88 @@
+"""What methods share that learn a knowledge graph: tables of embeddings, every entity scored at once, filtered ranks.
+
+A triple (h, r, t) is two rows: (h, r), whose answer is t, and (t, r^-1), whose answer is h (Lacroix et al. 2018,
+arXiv:1806.07297, section 3). Training is the cross-entropy of the answer among all entities, of which Ruffinelli et al.
+2020 (ICLR, "You CAN teach an old dog new tricks") found that it suits all these scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
+from tl import triples
+from tl.errors import InputError
+from tl.methods.base import Batch, Method, Part, within
+from tl.models.triples import Table
+from tl.tasks import Task
+
+Start = Callable[..., jax.Array]  # (key, shape, dtype) -> array
+
+
+def normal(scale: float) -> Start:
+    """Numbers from a normal distribution of that deviation."""
+    return lambda key, shape, dtype: scale * jax.random.normal(key, shape, dtype)
+
+
+def uniform(most: float) -> Start:
+    """Numbers from -most to most."""
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
+
+
+def learning(
+    name: str,
+    tasks: Mapping[str, Task],
+    relations: int,
+    *,
+    widths: tuple[int, int],
+    starts: tuple[Start, Start],
+    scores: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    n3: float = 0.0,
+    sizes: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> Method:
+    """A method of (heads, relations, all entities) -> (N, E) `scores`.
+
+    `widths` and `starts` are of the embeddings of entities and of relations. `n3` weighs the cubes of the `sizes` of
+    their numbers, those of the batch's triples.
+    """
+    task = the_ranking(tasks, name)
+    within("rank", min(widths), 1, math.inf)
+    within("n3", n3, 0, math.inf)
+    counts = {"entities": len(task.classes), "relations": relations}
+    parts = {
+        part: Part(partial(Table, rows, width, start))
+        for (part, rows), width, start in zip(counts.items(), widths, starts, strict=True)
+    }
+
+    def asked(net: Any, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return net.entities(inputs["triple"][:, 0]), net.relations(inputs["triple"][:, 1])
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        inputs = batch["train"]
+        heads, between = asked(net, inputs)
+        value = task.loss(scores(heads, between, net.entities()), inputs[task.name])
+        if not n3:
+            return value, {}
+        used = [sizes(rows) for rows in (heads, between, net.entities(inputs[task.name]))]
+        penalty = n3 * triples.cubes(*used).mean()
+        return value + penalty, {"loss_task": value, "loss_n3": penalty}
+
+    def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
+        found = scores(*asked(net, inputs), net.entities())
+        if "known" not in inputs:  # a question, of which the answer is not known
+            return {task.name: found}
+        return {task.name: triples.filtered_ranks(found, inputs[task.name], inputs["known"])}
+
+    return Method(streams=("train",), steps=[(loss, None)], parts=parts, heads=False, predict=predict)
+
+
+def the_ranking(tasks: Mapping[str, Task], method: str) -> Task:
+    """The only task, which must ask for an entity of a knowledge graph."""
+    (task, *others) = tasks.values()
+    if others or task.kind != "ranking":
+        raise InputError(f"the method '{method}' ranks entities: set config.task='ranking'.")
+    return task
