@@ -2,9 +2,11 @@
 
     python scripts/predict.py --workdir runs/finetune FILES|DIRS [--format csv|json] [--out FILE]
     python scripts/predict.py --workdir runs/protonet --shots FOLDER FILES|DIRS
+    python scripts/predict.py --workdir runs/complex --triples "HEAD RELATION" "TAIL RELATION^-1"
 
 A run of episodes tells the classes of FOLDER apart, a folder of a few images for each. CSV has a column per class, JSON
-a list of objects. Folders are searched for images, in order of their names.
+a list of objects. Folders are searched for images, in order of their names. Of a knowledge graph each question is
+answered by the ten best entities, a row each.
 """
 
 from __future__ import annotations
@@ -23,20 +25,26 @@ from tl.errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", type=pathlib.Path)
+    parser.add_argument("paths", nargs="*", type=pathlib.Path)
+    parser.add_argument("--triples", nargs="+", metavar="QUESTION", help="of a run that learnt a knowledge graph")
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--shots", type=pathlib.Path, help="class folders, for a run that learnt from episodes")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, help="a file instead of standard output")
     options = parser.parse_args(argv)
     try:
+        if bool(options.paths) == bool(options.triples):
+            raise InputError("give either image files and folders or --triples.")
         files = find_images(options.paths)
         from tl import predictor
         from tl.runtime import prepare
 
         prepare()
         loaded = predictor.load(options.workdir, options.shots)
-        rows = predictor.to_records(loaded, [str(f) for f in files], loaded.files(files))
+        if options.triples:
+            rows = loaded.triples(options.triples)
+        else:
+            rows = predictor.to_records(loaded, [str(f) for f in files], loaded.files(files))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -90,6 +90,13 @@ EPISODES = {
     "episode__train_query": 0,
     "episode__count": 20,
 }
+# 16 entities in a circle, and relations between those so many places apart.
+GRAPH = {
+    "data": f"kg:{pathlib.Path(__file__).parent / 'golden' / 'graph'}",
+    "model_args": {},
+    "train_transforms": (),
+    "labels_per_class": 0,
+}
 ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "group"}}
 
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
@@ -188,6 +195,10 @@ METHODS = {
     "pcgrad": SEVERAL,
     "gradnorm": {**SEVERAL, "falls": "loss_digit"},
     "dwa": {**SEVERAL, "method_args": {"every": 3}},
+    "transe": {**GRAPH, "method_args": {"rank": 4}},
+    "distmult": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
+    "complex": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
+    "rotate": {**GRAPH, "method_args": {"rank": 4}},
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

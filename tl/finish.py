@@ -183,7 +183,9 @@ def write_report(
     every = list(experiment.tasks.values())
     task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
     pictured = experiment.dataset.splits["train"].pictures
-    classes, predicts = task.classes, pictured and not experiment.method.online
+    classes, asks = task.classes, "FILES" if pictured and not experiment.method.online else ""
+    if experiment.dataset.relations:
+        asks = '--triples "HEAD RELATION"'
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
     table = figures.labelled(task, collected[name]) if name else {}
@@ -214,7 +216,7 @@ def write_report(
         confusion=confusion,
         class_report=None if confusion is None else metrics.class_report(confusion),
         command=provenance.command(),
-        predict=f"{command}FILES" if predicts else "",
+        predict=f"{command}{asks}" if asks else "",
         params_table=parameter_table(work.state.params, work.optimizer),
         kind=task.kind,
         of_task="" if len(every) == 1 else f" of {task.name}",

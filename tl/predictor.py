@@ -1,4 +1,4 @@
-"""A finished run as a function from image files to predictions, through the evaluation's own path."""
+"""A finished run as a function from image files, or questions, to predictions, through the evaluation's own path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tl import build, inputs, shots, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
-from tl.data import images, streams, transforms
+from tl.data import graph, images, streams, transforms
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
@@ -36,6 +36,7 @@ class Predictor:
     predict: Callable[[Any, Mapping[str, jax.Array], Any], dict[str, jax.Array]]  # the method's
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
+    relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
 
     def outputs(self, split: Split, batch_size: int = 32) -> dict[str, np.ndarray]:
         """{task: (N, outputs)} of the images of `split`, in order."""
@@ -47,30 +48,44 @@ class Predictor:
 
     def _outputs(self, split: Split, batch_size: int, together: int) -> dict[str, np.ndarray]:
         """Those of all rows, so many `together` as make an episode."""
-        mesh = meshes.make_mesh()
+        mesh, field = meshes.make_mesh(), split.field
         pieces = -(-batch_size // mesh.size) if together == 1 else batch_size
-        evaluation = transforms.compose(transforms.evaluation(self.preprocess))
+        evaluation = transforms.compose(transforms.evaluation(self.preprocess) if split.pictures else [])
         batches = streams.eval_batches(split, evaluation, pieces * mesh.size, mesh)
 
         @jax.jit
-        def run(params: Any, stats: Any, memory: Any, image: jax.Array) -> dict[str, jax.Array]:
+        def run(params: Any, stats: Any, memory: Any, inputs: jax.Array) -> dict[str, jax.Array]:
             net = dataclasses.replace(self.net, params=params, stats=stats)
-            return meshes.in_pieces(
-                lambda rows: dict(self.predict(net, rows, memory)), {"image": image}, mesh, together
-            )
+            return meshes.in_pieces(lambda rows: dict(self.predict(net, rows, memory)), {field: inputs}, mesh, together)
 
         variables = (self.net.params, self.net.stats, self.memory)
-        table = collect(lambda batch: run(*variables, batch["image"]), batches)
+        table = collect(lambda batch: run(*variables, batch[field]), batches)
         return {name: table[name] for name in self.tasks}
 
     def files(self, paths: Sequence[pathlib.Path]) -> dict[str, np.ndarray]:
         """{task: (N, C)} probabilities of the image files; of a regression the predicted values."""
+        if self.relations:
+            raise InputError("the run has learnt a knowledge graph: ask it --triples 'HEAD RELATION'.")
         split = Split(
             load=lambda i: images.decode(paths[i].read_bytes(), str(paths[i])),
             labels={},
             names=[str(path) for path in paths],
         )
         return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
+
+    def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
+        """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
+        if not self.relations:
+            raise InputError("the run has learnt no knowledge graph, of which --triples asks: name image files.")
+        (task,) = self.tasks.values()
+        asked = np.array([graph.question(text, task.classes, self.relations) for text in questions], np.int32)
+        split = Split(asked.__getitem__, {}, questions, in_memory=True, field="triple")
+        rows = []
+        for text, scores in zip(questions, self.outputs(split)[task.name], strict=True):
+            best = np.argsort(-scores, kind="stable")[:most]
+            found = [{"entity": task.classes[entity], "score": float(scores[entity])} for entity in best]
+            rows += [{"question": text, "place": place, **answer} for place, answer in enumerate(found, start=1)]
+        return rows
 
 
 def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = None) -> Predictor:
@@ -99,8 +114,9 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     domains, target, shapes = len(config.data.split("+")), bool(config.get("target", "")), inputs.episodes_of(config)
     if shapes and given:
         shapes = dataclasses.replace(shapes, test=given.shape)
-    module = build.find_method(config.method)
-    method = build.told(config, module, wanted, loaded, domains=domains, target=target, episodes=shapes)
+    module, relations = build.find_method(config.method), loaded.relations
+    about = {"domains": domains, "target": target, "episodes": shapes, "relations": len(relations)}
+    method = build.told(config, module, wanted, loaded, **about)
     if method.online:
         raise InputError(
             f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
@@ -113,7 +129,7 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     layers = layers_of(config.get("tasks", ()))
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
     assert not method.heads or all(head_name(net.tasks, name) in nested["params"] for name in wanted)
-    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given)
+    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given, relations)
 
 
 def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str | None) -> Shots | None:

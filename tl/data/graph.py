@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import pathlib
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tl.data.base import Dataset, Split
-from tl.errors import InputError
+from tl.errors import InputError, unknown
 
 FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
 INVERSE = "^-1"  # what the name of a relation ends with that is read from tail to head
@@ -38,7 +39,7 @@ def kg(argument: str, task: str) -> Dataset:
     relations = (*forward, *(name + INVERSE for name in forward))
     known = _answers(np.concatenate(list(rows.values())))
     parts = {name: _split(part, entities, relations, None if name == "train" else known) for name, part in rows.items()}
-    digest = hashlib.sha256(b"\0".join(texts.values())).hexdigest()
+    digest = hashlib.sha256(b"\0".join(texts[name] for name in FILES)).hexdigest()
     return Dataset(parts, entities, digest, relations=relations)
 
 
@@ -138,3 +139,14 @@ def _split(
             labels["known"][place, : len(found)] = found
     names = [f"{entities[entity]} {relations[relation]}" for entity, relation in rows[:, :2].tolist()]
     return Split(rows[:, :2].copy().__getitem__, labels, names, in_memory=True, field="triple")
+
+
+def question(text: str, entities: Sequence[str], relations: Sequence[str]) -> tuple[int, int]:
+    """The numbers of "HEAD RELATION", with a tab between where a name holds a space; InputError for unknown ones."""
+    parts = text.split("\t") if "\t" in text else text.split()
+    if len(parts) != 2:
+        raise InputError(f"'{text}' is no question: write 'HEAD RELATION', or 'TAIL RELATION{INVERSE}'.")
+    for what, name, known in zip(("entity", "relation"), parts, (entities, relations), strict=True):
+        if name not in known:
+            raise unknown(what, name, difflib.get_close_matches(name, known) or [*known[:10], "..."])
+    return entities.index(parts[0]), relations.index(parts[1])
