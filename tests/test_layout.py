@@ -27,6 +27,7 @@ MATHS = (
     "tl.episodes",
     "tl.inner",
     "tl.multitask",
+    "tl.triples",
 )
 # Room -> what of tl it may stand on, beside tl.errors; a name covers what lies under it.
 FLOORS = {
@@ -57,7 +58,9 @@ FLOORS = {
     "tl.models": ("tl.models", "tl.preprocess"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess"),
     "tl.unlabelled": ("tl.methods.base", "tl.contrast", "tl.mixing", "tl.tasks"),
-    "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.tasks", "tl.models"),
+    "tl.triples": (),
+    "tl.graphs": ("tl.methods.base", "tl.triples", "tl.tasks", "tl.models"),
+    "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.graphs", "tl.tasks", "tl.models"),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess"),
     "tl.step": ("tl.methods.base", "tl.net", "tl.optim"),

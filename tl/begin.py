@@ -73,14 +73,20 @@ def created(experiment: Experiment, bind: Callable[..., Net], batch: Any, key: j
 
 
 def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable[..., Net]:
+    split = {name for name, part in experiment.method.parts.items() if part.split}
+
+    def fetched(params: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: tree if name in split else meshes.whole(tree, experiment.mesh) for name, tree in params.items()}
+
     return lambda params, stats, **kw: Net(
         experiment.modules,
         tuple(experiment.tasks),
         experiment.preprocess,
-        adapters.merged(meshes.whole(params, experiment.mesh), experiment.config),
+        adapters.merged(fetched(params), experiment.config),
         stats,
         own_stats=own_stats,
         norm_groups=experiment.config.get("norm_groups", 0),
+        columns=partial(meshes.columns, mesh=experiment.mesh),
         layers=layers_of(experiment.config.get("tasks", ())),
         **kw,
     )

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tl import triples
 from tl.errors import InputError
@@ -20,6 +21,7 @@ from tl.methods.base import Batch, Method, Part, within
 from tl.models.triples import Table
 from tl.tasks import Task
 
+LOWEST = -1e9  # a score that leaves out, and is finite: a loss may weigh it by 0
 Start = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
@@ -54,9 +56,14 @@ def learning(
     within("n3", n3, 0, math.inf)
     counts = {"entities": len(task.classes), "relations": relations}
     parts = {
-        part: Part(partial(Table, rows, width, start))
+        part: Part(partial(Table, rows, width, start), split=part == "entities")
         for (part, rows), width, start in zip(counts.items(), widths, starts, strict=True)
     }
+
+    def of_all(net: Any, heads: jax.Array, between: jax.Array) -> jax.Array:
+        found = net.columns(scores(heads, between, net.entities()))
+        # Rows that only fill up the table are no answer. Left out, not cut off, a chip's share stays where it is.
+        return jnp.where(jnp.arange(found.shape[1])[None, :] < len(task.classes), found, LOWEST)
 
     def asked(net: Any, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return net.entities(inputs["triple"][:, 0]), net.relations(inputs["triple"][:, 1])
@@ -64,7 +71,7 @@ def learning(
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
         heads, between = asked(net, inputs)
-        value = task.loss(scores(heads, between, net.entities()), inputs[task.name])
+        value = task.loss(of_all(net, heads, between), inputs[task.name])
         if not n3:
             return value, {}
         used = [sizes(rows) for rows in (heads, between, net.entities(inputs[task.name]))]
@@ -72,9 +79,9 @@ def learning(
         return value + penalty, {"loss_task": value, "loss_n3": penalty}
 
     def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
-        found = scores(*asked(net, inputs), net.entities())
+        found = of_all(net, *asked(net, inputs))
         if "known" not in inputs:  # a question, of which the answer is not known
-            return {task.name: found}
+            return {task.name: found[:, : len(task.classes)]}
         return {task.name: triples.filtered_ranks(found, inputs[task.name], inputs["known"])}
 
     return Method(streams=("train",), steps=[(loss, None)], parts=parts, heads=False, predict=predict)

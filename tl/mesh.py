@@ -89,6 +89,13 @@ def whole(tree: Any, mesh: Mesh) -> Any:
     return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
+def columns(scores: jax.Array, mesh: Mesh) -> jax.Array:
+    """(N, E) scores of rows that are split over `model`, each device's own beside them; so are their gradients."""
+    if mesh.shape[MODEL] == 1:
+        return scores
+    return jax.lax.with_sharding_constraint(scores, NamedSharding(mesh, PartitionSpec(DATA, MODEL)))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

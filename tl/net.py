@@ -42,6 +42,7 @@ class Net:
     adapts: bool = False  # `own_stats` is asked outside training, too
     update_stats: bool = True
     norm_groups: int = 0
+    columns: Callable[[jax.Array], jax.Array] = lambda scores: scores  # see `mesh.columns`
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # task -> the part between bottleneck and head
     key: jax.Array | None = None
     init_key: jax.Array | None = None

@@ -5,6 +5,8 @@ A complex vector of d numbers is a real one of 2 d: all real parts, then all ima
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -33,14 +35,15 @@ def products(queries: jax.Array, table: jax.Array) -> jax.Array:
 def distances(queries: jax.Array, table: jax.Array, norm: int) -> jax.Array:
     """(N, D) and (E, D) -> (N, E) distances by the norm 1 or 2."""
     if norm == 1:
-        return _summed(jnp.abs, queries, table)
+        return _summed(lambda x: jnp.abs(x[0]), queries[None], table[None])
     lengths = jnp.square(queries).sum(axis=1)[:, None] + jnp.square(table).sum(axis=1)[None, :]
     return _root(jnp.maximum(lengths - 2 * products(queries, table), 0))
 
 
 def complex_distances(queries: jax.Array, table: jax.Array) -> jax.Array:
     """(N, 2 d) and (E, 2 d) complex vectors -> (N, E) sums of the moduli of their d differences."""
-    return _summed(moduli, queries, table)
+    both = (jnp.stack(jnp.split(x, 2, axis=1)) for x in (queries, table))
+    return _summed(lambda x: _root(jnp.square(x[0]) + jnp.square(x[1])), *both)
 
 
 def moduli(x: jax.Array) -> jax.Array:
@@ -70,14 +73,18 @@ def filtered_ranks(scores: jax.Array, answers: jax.Array, known: jax.Array) -> j
     return jnp.where(jnp.isfinite(scores).all(axis=1), 1 + ahead + level / 2, jnp.nan)
 
 
-@jax.checkpoint
 def _root(x: jax.Array) -> jax.Array:
     """Square root, whose slope at 0 is 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def _summed(size, queries: jax.Array, table: jax.Array) -> jax.Array:
-    """(N, E) sums of `size` of all differences, which are computed again in the backward pass, not kept: N E D."""
-    between = jax.checkpoint(lambda q, t: size(q[:, None, :] - t[None, :, :]).sum(axis=2))
-    return between(queries, table)
+def _summed(size: Callable[[jax.Array], jax.Array], queries: jax.Array, table: jax.Array) -> jax.Array:
+    """(K, N, D) and (K, E, D) -> (N, E) sums over D of `size` of the (K, N, E) differences.
+
+    One of the D after the other, and again in the backward pass: all at once they would fill any memory.
+    """
+    one = jax.checkpoint(lambda q, t: size(q[:, :, None] - t[:, None, :]))
+    steps = jnp.moveaxis(queries, 2, 0), jnp.moveaxis(table, 2, 0)
+    start = jnp.zeros((queries.shape[1], table.shape[1]), queries.dtype)
+    return jax.lax.scan(lambda total, pair: (total + one(*pair), None), start, steps)[0]

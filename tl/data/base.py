@@ -33,7 +33,8 @@ class Split:
     @property
     def holds(self) -> str:
         """What the rows are, in words."""
-        return f"vectors of {self.width} numbers" if self.width else {"image": "images", "triple": "triples"}.get(self.field, self.field)
+        plain = {"image": "images", "triple": "triples"}.get(self.field, self.field)
+        return f"vectors of {self.width} numbers" if self.width else plain
 
     @property
     def pictures(self) -> bool:

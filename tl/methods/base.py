@@ -36,12 +36,14 @@ Loss = Callable[[Any, Batch, Any, jax.Array, jax.Array], tuple[jax.Array, dict[s
 class Part:
     """A network beside backbone and head. `make()` builds the module: a factory, never a shared instance.
 
-    `weights` names the part of the weights' file that fills it, such as `head`, where none there has its own name.
+    `weights` names the part of the weights' file that fills it, such as `head`, where none there has its own name. A
+    part that is `split` runs as it lies, over the mesh's axis `model`; all others are fetched whole for every step.
     """
 
     make: Callable[[], Any]
     weights: str | None = None
     trained: bool = True
+    split: bool = False
     preprocess: Any = None
     # A network that is finished, a teacher, brings its weights along; it has so many outputs, and is from there.
     leaves: Mapping[str, Any] = dataclasses.field(default_factory=dict)

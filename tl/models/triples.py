@@ -36,7 +36,10 @@ class Backbone(nn.Module):
 
 
 class Table(nn.Module):
-    """(N,) numbers -> (N, width) rows of `embedding`; of none -> all `rows` of it."""
+    """(N,) numbers -> (N, width) rows of `embedding`; of none -> all of it.
+
+    Behind the `rows` that are asked for lie others, up to a multiple of 64, so that chips can share the table.
+    """
 
     rows: int
     width: int
@@ -44,7 +47,7 @@ class Table(nn.Module):
 
     @nn.compact
     def __call__(self, numbers: jax.Array | None = None, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
-        found = self.param("embedding", self.start, (self.rows, self.width), jnp.result_type(float))
+        found = self.param("embedding", self.start, (-(-self.rows // 64) * 64, self.width), jnp.result_type(float))
         return found if numbers is None else found[numbers]
 
 
