@@ -259,7 +259,7 @@ def test_a_finished_run_answers_questions(finished, capsys):
     assert rows[0].keys() == {"question", "place", "entity", "score"}
     assert [row["entity"] for row in rows if row["place"] == 1] == ["e11", "e02"]
     for asked, said in (
-        (["e3 next"], "unknown entity 'e3'"),
+        (["e3 next"], "unknown entity of the graph 'e3'"),
         (["e03"], "is no question"),
         (["e03 nxt"], "did you mean"),
     ):

@@ -6,10 +6,10 @@ TL_DATA=FOLDER python scripts/table.py configs/tables/kg_small.py
 GRAPHS = {"Kinship": "kinship", "UMLS": "umls"}
 # Method -> config, and its arguments by graph.
 METHODS = {
-    "TransE": ("transe", {"Kinship": {"rank": 100}, "UMLS": {"rank": 100}}),
-    "DistMult": ("distmult", {"Kinship": {"n3": 0.003}, "UMLS": {"n3": 0.01}}),
+    "TransE": ("transe", {"Kinship": {}, "UMLS": {}}),
+    "DistMult": ("distmult", {"Kinship": {"n3": 0.01}, "UMLS": {"n3": 0.01}}),
     "ComplEx-N3": ("complex", {"Kinship": {"rank": 100, "n3": 0.01}, "UMLS": {"rank": 100, "n3": 0.003}}),
-    "RotatE": ("rotate", {"Kinship": {"rank": 100}, "UMLS": {"rank": 100}}),
+    "RotatE": ("rotate", {"Kinship": {"rank": 50}, "UMLS": {"rank": 50}}),
 }
 
 

@@ -32,7 +32,7 @@ def kg(argument: str, task: str) -> Dataset:
     triples = {name: _parse(texts[name], FILES[name], argument) for name in FILES}
     every = [triple for part in triples.values() for triple in part]
     entities = tuple(sorted({name for head, _, tail in every for name in (head, tail)}))
-    forward = tuple(sorted({relation for _, relation, _ in every}))
+    forward = tuple(sorted({between for _, between, _ in every}))
     _check_trained(triples, argument)
     numbers = {name: i for i, name in enumerate(entities)}, {name: i for i, name in enumerate(forward)}
     rows = {name: _both_ways(part, *numbers) for name, part in triples.items()}
@@ -79,8 +79,8 @@ def _parse(text: bytes, file: str, source: str) -> list[Triple]:
     found: list[Triple] = []
     for number, line in enumerate(lines, start=1):
         match [part.strip() for part in line.split("\t")]:
-            case [head, relation, tail] if head and relation and tail:
-                found.append((head, relation, tail))
+            case [head, between, tail] if head and between and tail:
+                found.append((head, between, tail))
             case _:
                 raise InputError(
                     f"line {number} of {file} of '{source}' is not head, relation and tail with a tab between: "
@@ -91,8 +91,8 @@ def _parse(text: bytes, file: str, source: str) -> list[Triple]:
 
 def _check_trained(triples: Mapping[str, list[Triple]], source: str) -> None:
     """InputError for a relation that train does not know; a line on the log for entities."""
-    learnt = {relation for _, relation, _ in triples["train"]}
-    strange = sorted({relation for part in triples.values() for _, relation, _ in part} - learnt)
+    learnt = {between for _, between, _ in triples["train"]}
+    strange = sorted({between for part in triples.values() for _, between, _ in part} - learnt)
     if strange:
         raise InputError(
             f"{len(strange)} relations of '{source}' are not in train.txt, such as '{strange[0]}': nothing can be "
@@ -120,8 +120,8 @@ def _both_ways(part: list[Triple], entities: Mapping[str, int], relations: Mappi
 
 def _answers(rows: np.ndarray) -> dict[tuple[int, int], set[int]]:
     found: dict[tuple[int, int], set[int]] = {}
-    for entity, relation, answer in rows.tolist():
-        found.setdefault((entity, relation), set()).add(answer)
+    for entity, between, answer in rows.tolist():
+        found.setdefault((entity, between), set()).add(answer)
     return found
 
 
@@ -133,11 +133,11 @@ def _split(
 ) -> Split:
     labels = {"label": rows[:, 2].copy()}
     if known is not None:
-        others = [sorted(known[entity, relation] - {answer}) for entity, relation, answer in rows.tolist()]
+        others = [sorted(known[entity, between] - {answer}) for entity, between, answer in rows.tolist()]
         labels["known"] = np.full((len(rows), max(1, *map(len, others))), -1, np.int32)
         for place, found in enumerate(others):
             labels["known"][place, : len(found)] = found
-    names = [f"{entities[entity]} {relations[relation]}" for entity, relation in rows[:, :2].tolist()]
+    names = [f"{entities[entity]} {relations[between]}" for entity, between in rows[:, :2].tolist()]
     return Split(rows[:, :2].copy().__getitem__, labels, names, in_memory=True, field="triple")
 
 
@@ -146,7 +146,9 @@ def question(text: str, entities: Sequence[str], relations: Sequence[str]) -> tu
     parts = text.split("\t") if "\t" in text else text.split()
     if len(parts) != 2:
         raise InputError(f"'{text}' is no question: write 'HEAD RELATION', or 'TAIL RELATION{INVERSE}'.")
-    for what, name, known in zip(("entity", "relation"), parts, (entities, relations), strict=True):
+    for what, name, known in zip(
+        ("entity of the graph", "relation of the graph"), parts, (entities, relations), strict=True
+    ):
         if name not in known:
             raise unknown(what, name, difflib.get_close_matches(name, known) or [*known[:10], "..."])
     return entities.index(parts[0]), relations.index(parts[1])
