@@ -277,6 +277,14 @@ def test_weights_go_on_where_a_run_ended(finished, tmp_path):
     args = {"method_args": {"rank": 16, "n3": 0.003}, "weights": f"run:{folder}", "steps": 0}
     again = build.run(graph_config(**args), tmp_path / "w", quiet=True)
     assert again["test/mrr"] == summary["test/mrr"]
+    for text in FOLDER.glob("*.txt"):
+        (tmp_path / text.name).write_text(text.read_text().replace("e07", "other"))
+    with pytest.raises(InputError, match=r"are of other entities or relations than config.data='kg:"):
+        build.experiment(graph_config(**{**args, "data": f"kg:{tmp_path}"}))
+    both = {**args, "weights": f"run:{folder}+run:{folder}"}
+    assert build.experiment(graph_config(**both)).dataset.relations
+    with pytest.raises(InputError, match="joins predictions, and ranks are none"):
+        build.run(graph_config(**both, combine="ensemble"), tmp_path / "e", quiet=True)
 
 
 @pytest.mark.parametrize(

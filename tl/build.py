@@ -45,7 +45,6 @@ from tl.models.heads import Bottleneck, Head, Reduction
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
-CUTS = ("folds", "outer", "labels_per_class", "transferability", "skip_broken")  # of images with classes
 COMBINE = ("soup", "ensemble", "interpolate")
 
 
@@ -111,8 +110,7 @@ def experiment(
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     preprocess = inputs.make_preprocess(config, loaded.preprocess if loaded else None)
     dataset = inputs.open_data(config) if dataset is None else dataset
-    if dataset.relations:
-        inputs.without(config, "a knowledge graph, whose triples are cut already", (*inputs.ONE_KNOWN_TASK, *CUTS))
+    checks.graph(config, dataset, loaded)
     wanted = make_tasks(config, dataset)
     checks.select(config, wanted, dataset)
     method = make_method(config, method_module, wanted, dataset, loaded)

@@ -9,13 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, tasks
+from tl import averages, inputs, tasks
 from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
 from tl.evaluators import figures, validators
 from tl.methods.base import FACTS, Method
+from tl.weights import Loaded
 
+# Of images with classes, and of no graph.
+CUTS = ("folds", "outer", "labels_per_class", "transferability", "skip_broken")
 # How an argument of a method is annotated -> what may be given for it.
 GIVEN = {"bool": bool, "int": int, "float": (int, float), "str": str, "tuple": (tuple, list)}
 
@@ -77,6 +80,18 @@ def online(config: Config, method: Method, steps: int) -> None:
         raise InputError(
             f"the method '{config.method}' sees nothing of the source: name the images to be answered in config.data "
             f"and leave config.target='{config.target}' out."
+        )
+
+
+def graph(config: Config, dataset: Dataset, loaded: Loaded | None) -> None:
+    """A knowledge graph is cut already, and embeddings are of the very entities and relations they were learnt for."""
+    if not dataset.relations:
+        return
+    inputs.without(config, "a knowledge graph, whose triples are cut already", (*inputs.ONE_KNOWN_TASK, *CUTS))
+    if loaded and (loaded.classes, loaded.relations) != (dataset.classes, dataset.relations):
+        raise InputError(
+            f"the weights '{loaded.source}' are of other entities or relations than config.data='{config.data}': name "
+            "the graph that they have learnt, or weights='none'."
         )
 
 

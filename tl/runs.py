@@ -190,6 +190,8 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         )
     if config.tasks:
         raise InputError(f"config.combine='{config.combine}' joins predictions of one task: leave config.tasks out.")
+    if config.task == "ranking":
+        raise InputError(f"config.combine='{config.combine}' joins predictions, and ranks are none: take 'soup'.")
     began = time.perf_counter()
     specs = weights.split_specs(config.weights)
     if config.combine == "interpolate" and len(specs) != 2:

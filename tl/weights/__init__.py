@@ -130,6 +130,7 @@ def _soup(first: Loaded, specs: list[str], model: str, model_args: Mapping[str, 
         classes=first.classes,
         source="+".join(part.source for part in loaded),
         sha256=hashlib.sha256("\n".join(part.sha256 for part in loaded).encode()).hexdigest(),
+        relations=first.relations,
     )
 
 
@@ -145,6 +146,7 @@ def _check_same(first: Loaded, other: Loaded) -> None:
         )
     for what, one, two in (
         ("classes", first.classes, other.classes),
+        ("relations", first.relations, other.relations),
         ("preprocessing", first.preprocess, other.preprocess),
     ):
         if one != two:
