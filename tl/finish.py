@@ -24,6 +24,7 @@ from tl.report.files import plain, write_atomic
 from tl.step import State
 from tl.watch import Choice
 
+ASKS = {"tokens": "--text 'A SENTENCE'", "triple": '--triples "HEAD RELATION"'}
 EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
 
 MISTAKES = 8  # of which the report shows where they come from
@@ -195,8 +196,7 @@ def write_report(
     every = list(experiment.tasks.values())
     task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
     pictured = experiment.dataset.splits["train"].pictures
-    asks = {"tokens": "--text 'A SENTENCE'", "triple": '--triples "HEAD RELATION"'}.get(experiment.dataset.field, "")
-    asks = "FILES" if pictured else asks
+    asks = "FILES" if pictured else ASKS.get(experiment.dataset.field, "")
     classes, predicts = task.classes, asks and not experiment.method.online
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)

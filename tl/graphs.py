@@ -26,7 +26,8 @@ Start = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
 def normal(scale: float) -> Start:
-    """Numbers from a normal distribution of that deviation."""
+    """Numbers from a normal distribution of that deviation; at 0 no gradient would ever move them."""
+    within("start", scale, 1e-9, math.inf)
     return lambda key, shape, dtype: scale * jax.random.normal(key, shape, dtype)
 
 

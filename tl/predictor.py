@@ -126,7 +126,8 @@ class Predictor:
     def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
         """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
         if not self.relations:
-            raise InputError("the run has learnt no knowledge graph, of which --triples asks: name image files.")
+            asked = ASKED.get(self.field, "image files")
+            raise InputError(f"the run has learnt no knowledge graph, of which --triples asks: ask it by {asked}.")
         (task,) = self.tasks.values()
         asked = np.array([graph.question(text, task.classes, self.relations) for text in questions], np.int32)
         split = Split(asked.__getitem__, {}, questions, in_memory=True, field=self.field)

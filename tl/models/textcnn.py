@@ -32,6 +32,7 @@ class Window(nn.Module):
         x = jnp.pad(x, ((0, 0), (around, around), (0, 0)))
         windows = jnp.concatenate([x[:, i : i + count] for i in range(self.size)], axis=2)
         y = jnp.max(dot(windows, kernel.reshape(-1, self.features).astype(x.dtype)), axis=1)
+        y = jnp.maximum(y, 0)  # as windows beyond the end give: of one sentence the same with any padding
         return nn.relu(y + per_channel(bias, y).astype(x.dtype))
 
 

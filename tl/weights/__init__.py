@@ -163,7 +163,6 @@ def _soup(first: Loaded, specs: list[str], model: str, model_args: Mapping[str, 
         flat=mean,
         source="+".join(part.source for part in loaded),
         sha256=hashlib.sha256("\n".join(part.sha256 for part in loaded).encode()).hexdigest(),
-        relations=first.relations,
     )
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import statistics
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -119,10 +120,17 @@ def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _parted(line: str, width: int) -> tuple[str, str]:
+    """A word, and the `width` numbers behind it."""
+    word, *numbers = line.rsplit(" ", width)
+    return word, " ".join(numbers)
+
+
 def read_glove(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """GloVe's own format, `word number number ...` a line, as arrays `words`, `vectors`."""
+    """GloVe's own format, `word number number ...` a line, as arrays `words`, `vectors`; a word may hold spaces."""
     lines = path.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n")
-    words, vectors = zip(*(line.rstrip("\r").partition(" ")[::2] for line in lines), strict=True)
+    width = statistics.mode(line.count(" ") for line in lines)
+    words, vectors = zip(*(_parted(line.rstrip("\r"), width) for line in lines), strict=True)
     try:
         rows = [np.array(row.split(" "), np.float32) for row in vectors]
         return {"words": np.array(words), "vectors": np.stack(rows)}
