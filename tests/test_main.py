@@ -66,7 +66,7 @@ def picture_folder(tmp_path) -> pathlib.Path:
         ("--config.classes=5", "classes"),
         ("--config.task=clasification", "unknown"),
         ("--config.optim.name=sgdd", "unknown optimiser 'sgdd': did you mean sgd"),
-        ("--config.schedule.name=linear", "unknown schedule 'linear'"),
+        ("--config.schedule.name=triangle", "unknown schedule 'triangle'"),
         ("--config.frozen_stats=some", "auto, all or none"),
         ("--config.train_transforms=(('flipp', {}),)", "unknown transform 'flipp': did you mean flip"),
         ("--config.select=val/acuracy", "val/acuracy"),

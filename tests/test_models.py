@@ -105,10 +105,10 @@ def test_golden(name: str) -> None:
 
 
 def test_every_family_has_a_golden_file() -> None:
-    assert {name.split(".")[0] for name in NAMES} == set(models.names()) - {"vectors", "conv4"}  # of no one else
+    assert {name.split(".")[0] for name in NAMES} == set(models.reading("image")) - {"conv4"}  # of no one else
 
 
-@pytest.mark.parametrize("name", [name for name in models.names() if name != "vectors"])
+@pytest.mark.parametrize("name", models.reading("image"))
 def test_parameter_counts(name: str) -> None:
     backbone = models.make(name)
     side = 28 if name in ("lenet", "conv4") else 32

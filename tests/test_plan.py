@@ -37,6 +37,9 @@ MIXING = {
     "reptile": {"all-gather"},
     "relational": {"all-gather"},
     "simclr": {"all-gather", "collective-permute"},
+    # The entities' table is split over the chips, and its gradient comes from every row of the batch.
+    "distmult": {"all-to-all", "collective-permute"},
+    "complex": {"all-to-all", "collective-permute"},
 }
 
 

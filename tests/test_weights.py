@@ -34,6 +34,7 @@ def test_known_table() -> None:
         "vectors",
         "textcnn",
         "lstm",
+        "triples",
     }
     assert set(models.names()) == set(known.KNOWN) | own_files_only
     row = known.of_source("hf:timm/resnet50.tv2_in1k@main")
