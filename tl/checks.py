@@ -108,6 +108,7 @@ def select(config: Config, wanted: Mapping[str, tasks.Task], dataset: Dataset) -
     for task in wanted.values() if len(dataset.splits.get("val", ())) else ():
         if not tasks.known(dataset.splits["val"].labels[task.name]).any():
             continue
+        # Outputs of ones, of which every metric is defined: only its name is wanted.
         probe = task.metrics(np.ones((2, task.outputs)), np.zeros_like(dataset.splits["train"].labels[task.name][:2]))
         known += [f"{figures.prefix('val', task.name, wanted)}/{name}" for name in probe]
     if known and dataset.target and next(iter(wanted.values())).kind == "classification":

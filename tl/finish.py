@@ -24,7 +24,8 @@ from tl.report.files import plain, write_atomic
 from tl.step import State
 from tl.watch import Choice
 
-ASKS = {"tokens": "--text 'A SENTENCE'", "triple": '--triples "HEAD RELATION"'}
+# What a network reads in place of images -> how scripts/predict.py is asked.
+ASKS = {"tokens": "--text 'A SENTENCE'", "triple": "--triples 'HEAD RELATION'"}
 EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
 
 MISTAKES = 8  # of which the report shows where they come from

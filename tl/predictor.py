@@ -20,6 +20,7 @@ from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.explanations import Predict
+from tl.finish import ASKS
 from tl.methods.base import head_name, layers_of
 from tl.net import Net
 from tl.preprocess import Preprocess
@@ -27,9 +28,6 @@ from tl.shots import Shots
 from tl.tasks import Task
 from tl.tasks import make as make_task
 from tl.text import Text
-
-# What a network reads in place of images -> how scripts/predict.py is asked.
-ASKED = {"tokens": "--text or --lines, with sentences", "triple": "--triples 'HEAD RELATION'"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Predictor:
     def of_images(self) -> Preprocess:
         """How images are prepared for it; InputError where it reads none."""
         if not isinstance(self.preprocess, Preprocess) or self.field != "image":
-            raise InputError(f"this run does not read images: ask it by {ASKED[self.field]}.")
+            raise InputError(f"this run does not read images: ask it by {ASKS[self.field]}.")
         return self.preprocess
 
     @functools.cached_property
@@ -126,7 +124,7 @@ class Predictor:
     def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
         """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
         if not self.relations:
-            asked = ASKED.get(self.field, "image files")
+            asked = ASKS.get(self.field, "image files")
             raise InputError(f"the run has learnt no knowledge graph, of which --triples asks: ask it by {asked}.")
         (task,) = self.tasks.values()
         asked = np.array([graph.question(text, task.classes, self.relations) for text in questions], np.int32)

@@ -15,10 +15,10 @@ class Split:
 
     `load(i)` gives image i as uint8 (H, W, 3) RGB, or with `width` D row i as float32 (D,), and may be called from
     several threads. A `text` is a sentence, in whose place `tokens` stand before a run begins (tl/data/texts.py); rows
-    of another field are as the models want them that read it. A broken file raises InputError
-    with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes, float32 (N,) or
-    (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for reports. `in_memory` says
-    that `load` only indexes an array, so that more threads would bring nothing.
+    of another field are as the models want them that read it. A broken file raises InputError with its name. `labels`
+    holds one array of N rows for each task: int32 (N,) for classes, float32 (N,) or (N, K) for targets and multi-label.
+    `names` are the file names or `SET/POSITION`, for reports. `in_memory` says that `load` only indexes an array, so
+    that more threads would bring nothing.
     """
 
     load: Callable[[int], Any]
