@@ -133,10 +133,12 @@ def get_config() -> ConfigDict:
     c.keep_features = False  # True: what frozen layers computed stays on disk for later runs, as it does above 4 GiB
     c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
     c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
-    # DP-SGD: each image's gradient is cut to the length `clip`, and noise of deviation noise * clip joins their sum;
-    # the summary gives the epsilon spent at `delta`, which holds while `seed` and the report, which shows images, stay
-    # secret. noise 0: off; the others 0: clip 1, delta 1e-5.
-    c.privacy = {"noise": 0.0, "clip": 0.0, "delta": 0.0}
+    c.privacy = {
+        "noise": 0.0,  # DP-SGD: noise of deviation noise * clip joins the sum of the images' gradients; 0: off
+        "clip": 0.0,  # the length to which each image's gradient is cut; 0: 1
+        "delta": 0.0,  # at which the summary gives the epsilon spent, while `seed` and the report, which shows images,
+        # stay secret; 0: 1e-5
+    }
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a
     # valley of val's loss is what the run ends with, see tl/averages.py; (): none

@@ -9,6 +9,6 @@
     [a = b]     1 where it holds, else 0
     w ~ ...     is in proportion to; x ~ N, U, Beta: is drawn from
 
-and a name such as `weight` is the hyper-parameter of that name. What is not said of a loss is in tl/losses.py,
-tl/alignment.py and the other floors of maths, by the names of the imports.
+and a name such as `weight` is the hyper-parameter of that name. Of a knowledge graph h, r and t are head, relation and
+tail.
 """

@@ -1,7 +1,7 @@
 """Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2): views agree, and no two features say the same.
 
-    loss = sum_i (1 - C_ii)^2 + weight sum_(i != j) C_ij^2
-    C: correlations over a batch between the projections of two views
+loss = sum_i (1 - C_ii)^2 + weight sum_(i != j) C_ij^2
+C: correlations over a batch between the projections of two views
 """
 
 from __future__ import annotations

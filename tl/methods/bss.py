@@ -1,6 +1,6 @@
 """Batch spectral shrinkage (Chen et al. 2019, NeurIPS): what the features hardly say is taken for harm.
 
-    loss = CE(z, y) + weight sum over the `count` smallest singular values s of a batch of features of s^2
+loss = CE(z, y) + weight sum over the `count` smallest singular values s of a batch of features of s^2
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Conditional adversarial adaptation (Long et al. 2018, arXiv:1705.10667): domains told from f (x) g, eq. 5 to 8.
 
-    loss = CE(z_s, y) + weight (mean_s w CE(D(h), 0) + mean_t w CE(D(h), 1)) / 2
-    h = reverse(f (x) stop(p), 2 / (1 + exp(-alpha t)) - 1),  w = 1; CDAN+E: w ~ 1 + exp(-H(p)), of mean 1
+loss = CE(z_s, y) + weight (mean_s w CE(D(h), 0) + mean_t w CE(D(h), 1)) / 2
+h = reverse(f (x) stop(p), 2 / (1 + exp(-alpha t)) - 1),  w = 1; CDAN+E: w ~ 1 + exp(-H(p)), of mean 1
 """
 
 from __future__ import annotations

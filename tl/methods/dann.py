@@ -34,8 +34,8 @@ def make(
     """`alpha`: how fast the reversed gradient's strength grows over the run, see alignment.growing_strength.
 
     `hidden`, `norm`: layers of the discriminator and whether they have batch norm. `singular`: weight of batch spectral
-    penalisation (Chen et al. 2019, BSP, eq. 6), on the largest singular value of each domain's features. Without `adapt`
-    a target is not read.
+    penalisation (Chen et al. 2019, BSP, eq. 6), on the largest singular value of each domain's features.
+    Without `adapt` a target is not read.
     """
     task = the_classification(tasks, "dann")
     streams = aligned_streams(domains, target, adapt)
