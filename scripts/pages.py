@@ -160,12 +160,13 @@ def parted(docstring: str) -> tuple[str, str, str]:
 
 
 def grouped() -> dict[str, list[str]]:
-    """{heading of the README: the methods first named below it}, in the README's order."""
+    """{heading of the README: the methods first named below it}, in the README's order; others below the last."""
     texts = sections((ROOT / "README.md").read_text())
     found: dict[str, list[str]] = {heading: [] for heading in texts if heading}
     for name in names():
         wanted = (rf"`{name}`|configs/{name}\.py", rf"\b{name}\b")
-        found[next(h for pattern in wanted for h in found if re.search(pattern, texts[h]))].append(name)
+        named = (heading for pattern in wanted for heading in found if re.search(pattern, texts[heading]))
+        found[next(named, list(found)[-1])].append(name)
     return {heading: members for heading, members in found.items() if members}
 
 

@@ -90,6 +90,7 @@ def test_every_method_has_a_page_with_its_defaults_its_command_and_its_figures()
     assert "| `teacher` |" not in made["methods/distill.md"]  # the run fills it in
     grouped = pages.grouped()
     assert sorted(name for members in grouped.values() for name in members) == list(pages.names())
+    assert not grouped.get("More"), "the README does not name these"
     assert grouped["Knowledge graphs"] == ["complex", "distmult", "rotate", "transe"]
 
 
