@@ -61,9 +61,7 @@ class Described:
 def on_config(config: Any) -> Any:
     """A line of the navigation for each method, under the README's heading that it is first named below."""
     entries = next(item["Methods"] for item in config.nav if "Methods" in item)
-    for heading, names in grouped().items():
-        pages = [{name: f"methods/{name}.md"} for name in names]
-        entries.append({heading: pages})
+    entries += [{heading: [{name: f"methods/{name}.md"} for name in found]} for heading, found in grouped().items()]
     return config
 
 
@@ -133,15 +131,8 @@ def names() -> tuple[str, ...]:
 
 
 @functools.cache
-def facts() -> tuple[str, ...]:
-    """The arguments of `make` that the run fills in: FACTS of tl/methods/base.py, read without importing jax."""
-    tree = ast.parse((METHODS / "base.py").read_text())
-    assigned = (node for node in tree.body if isinstance(node, ast.Assign))
-    return next(ast.literal_eval(node.value) for node in assigned if ast.unparse(node.targets[0]) == "FACTS")
-
-
-@functools.cache
 def described(path: pathlib.Path) -> Described:
+    """What stands in a method's file; arguments without a default are facts that the run fills in, and left out."""
     tree = ast.parse(path.read_text())
     about, equation, rest = parted(ast.get_docstring(tree) or "")
     make = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "make")
@@ -175,11 +166,11 @@ def method_page(method: Described) -> str:
     parts += [f"[What the letters mean](index.md). Source: `tl/methods/{method.name}.py`."]
     parts += [linked(method.rest), "## Hyper-parameters", arguments_of(method), "## Commands"]
     users = [path for path, used in users_of_methods().items() if method.name in used]
-    parts += [config_text(path) for path in users] or [
-        f"`--config.method={method.name}` with the config of a similar one."
-    ]
-    tables = list(tables_of(method.name))
-    return "\n\n".join(filter(None, [*parts, *(["## Results", *tables] if tables else [])])) + "\n"
+    similar = f"`--config.method={method.name}` with the config of a similar one."
+    parts += [config_text(path) for path in users] or [similar]
+    if tables := list(tables_of(method.name)):
+        parts += ["## Results", *tables]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def arguments_of(method: Described) -> str:

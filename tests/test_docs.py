@@ -20,7 +20,7 @@ from PIL import Image
 import main
 import tl
 from configs import common
-from tl import build, hosts
+from tl import build, checks, hosts, models
 from tl import config as configs
 from tl.errors import InputError
 
@@ -113,12 +113,21 @@ def nothing_runs(monkeypatch):
         options.rest = rest
         return options
 
-    monkeypatch.setattr(build, "run", lambda *args, **kwargs: {})
+    monkeypatch.setattr(build, "run", valid)
     monkeypatch.setattr(hosts, "join", lambda *args: None)
     monkeypatch.setattr("tl.runtime.prepare", lambda: None)
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))  # as it is where a script is started
     return script
+
+
+def valid(config: ConfigDict, folder: pathlib.Path) -> None:
+    """In place of a run: the method and the network of each stage and variant take what they are given."""
+    changes = [*map(dict, config.stages), *config.variants.to_dict().values()] or [{}]
+    for one in (configs.merged(config, change) for change in changes):
+        checks.numbers(one)
+        checks.arguments(build.find_method(one.method), one.method_args)
+        models.make(one.model, dtype=one.dtype, **one.model_args.to_dict())
 
 
 def understood(command: str, script: Callable[..., argparse.Namespace]) -> None:
@@ -165,11 +174,7 @@ def test_every_command_is_understood(path, nothing_runs):
 def mention(span: str) -> None:
     """Inline code that is no command, but names a config, keys, flags or a file."""
     table = common.get_config()
-    if (
-        re.fullmatch(r"configs/(?!tables/)\w[\w/]*\.py(:\S+)?", span)
-        and "/common.py" not in span
-        and "NAME" not in span
-    ):
+    if re.fullmatch(r"configs/(?!tables/|NAME)[\w/]+\.py(:\S+)?", span):
         configs.load(span)
     elif re.fullmatch(r"(--config\.[a-z_\d.]+=('.*?'|\S+) ?)+", span):
         for key, value in configs.parse_flags(shlex.split(span)).items():
@@ -189,6 +194,8 @@ def mention(span: str) -> None:
     [
         "python main.py --config configs/finetune.py:modle=resnet50",
         "python main.py --config configs/finetun.py",
+        "python main.py --config configs/vat.py --config.method_args.sise=2",
+        "python main.py --config configs/finetune.py:model=resnet51",
         "python main.py --config configs/finetune.py --config.optim.momentun=0.9",
         "python scripts/predict.py --workdri runs/finetune",
         "python scripts/show_batch.py --config configs/finetune.py:modle=resnet50 --out batch.png",
