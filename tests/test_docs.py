@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib
 import json
 import pathlib
@@ -14,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from commands import blocks, commands, lines_of, spans, text_of, words_of
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -27,8 +27,6 @@ from tl.errors import InputError
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"\s*([A-Z_]+=\S+ )*(\S*python3?|pip|sbatch|kubectl|scripts/\w+\.sh)( |$)")
 # Programs that are not of this repository.
 OUTSIDE = ("pre-commit", "curl", "kubectl", "sbatch")
 MODULES = ("pytest", "venv", "pip", "mkdocs")
@@ -38,45 +36,6 @@ LEFT = ("runs/", "...", "FILE")
 
 class Parsed(Exception):
     """A script has read its flags: what it was given need not be there."""
-
-
-# --- finding commands ----------------------------------------------------------------------------------------
-
-
-def blocks(text: str, *languages: str) -> list[str]:
-    return [body for language, body in BLOCK.findall(text) if language in languages]
-
-
-def spans(text: str) -> list[str]:
-    """Inline code, outside of blocks."""
-    return re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
-
-
-def lines_of(block: str) -> list[str]:
-    """The commands of a shell block, one each, without comments."""
-    whole = [re.sub(r"(^|\s)#\s.*", "", line) for line in block.replace("\\\n", " ").splitlines()]
-    return [part.strip() for line in whole for part in line.split("&&") if part.strip()]
-
-
-def commands(path: pathlib.Path) -> list[str]:
-    """All commands of a page, or of a config's docstring."""
-    if path.suffix == ".py":
-        text = ast.get_docstring(ast.parse(path.read_text())) or ""
-        found = [command for line in text.splitlines() if COMMAND.match(line) for command in lines_of(line)]
-    else:
-        text = path.read_text()
-        found = [command for block in blocks(text, "sh") for command in lines_of(block)]
-    return found + [span for span in spans(text) if COMMAND.match(span)]
-
-
-def words_of(command: str) -> list[str]:
-    """Program and arguments, without settings of the environment, interpreter and brackets around what is optional."""
-    words = shlex.split(command)
-    words = [re.sub(r"\[(:.+)\]$", r"\1", word) for word in words]
-    words = [word.strip("[]") if word.count("[") != word.count("]") else word for word in words]
-    while re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        words.pop(0)
-    return words[1:] if re.search(r"python3?$", words[0]) and len(words) > 1 else words
 
 
 # --- understanding them --------------------------------------------------------------------------------------
@@ -166,8 +125,7 @@ def runs_main(arguments: list[str]) -> None:
 def test_every_command_is_understood(path, nothing_runs):
     for command in commands(path):
         understood(command, nothing_runs)
-    text = path.read_text() if path.suffix == ".md" else ast.get_docstring(ast.parse(path.read_text())) or ""
-    for span in spans(text):
+    for span in spans(text_of(path)):
         mention(span)
 
 
