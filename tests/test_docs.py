@@ -1,4 +1,4 @@
-"""What the documents say: their commands are understood, the quick ones run, and no page has fallen out of date."""
+"""What the documents say: their commands are understood, and the quick ones run, on the pages and in the notebook."""
 
 from __future__ import annotations
 
