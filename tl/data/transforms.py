@@ -23,7 +23,8 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Steps = Sequence[tuple[str, dict[str, Any]]]
 
 FIXED = ("resize", "centre_crop")  # those that draw nothing
-BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop", "cutout")  # that change a stroke's form
+# Those that change a stroke's form.
+BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop", "cutout")
 BILINEAR = Image.Resampling.BILINEAR
 
 
