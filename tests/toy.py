@@ -109,6 +109,12 @@ TEXT = {
     "model": "bert",
     "model_args": {"layers": 2, "width": 8, "heads": 2, "hidden": 12, "positions": 16},
 }
+TAGS = {
+    **TEXT,
+    "data": f"conll:{pathlib.Path(__file__).parent / 'golden' / 'tagged.txt'}",
+    "labels_per_class": 0,
+    "groups": ((".*", {}),),
+}
 WINDOWS = {**TEXT, "model": "textcnn", "model_args": {"width": 6, "sizes": (2, 3), "features": 4}}
 
 # One row per method, for test_methods.py, test_hosts_agree.py and test_plan.py: config file -> settings beside SMALL;
@@ -213,6 +219,7 @@ METHODS = {
     "rotate": {**GRAPH, "method_args": {"rank": 4}},
     "text": TEXT,
     "text_cnn": WINDOWS,
+    "text_tags": TAGS,
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

@@ -35,7 +35,7 @@ MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
 MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
 FEW_BYTES = 64  # of a row that costs a CPU more to fetch than to learn from
-FORMAT = 2  # of what lies on disk: to be raised when a backbone computes something else than before
+FORMAT = 3  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
 class Feeds(NamedTuple):

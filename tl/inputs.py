@@ -138,7 +138,7 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
 def check_kind(config: Config, dataset: Dataset) -> None:
     """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
     train = dataset.splits["train"]
-    fitting = models.reading("tokens" if train.field == "text" else train.field, numbers=bool(train.width))
+    fitting = models.reading("tokens" if train.written else train.field, numbers=bool(train.width))
     if config.model not in fitting:
         wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 6 else "another model"
         raise InputError(

@@ -11,12 +11,15 @@ from typing import Any
 import jax
 
 from tl import regularisers
+from tl.errors import InputError
 from tl.methods.base import Batch, Method
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, weight: float = 1e-3, count: int = 1) -> Method:
     """`count`: how many of the smallest singular values of a batch of features shrink."""
+    if any(task.kind == "tags" for task in tasks.values()):
+        raise InputError("the method 'bss' shrinks features of sentences, which tags are not made of: take another.")
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]
