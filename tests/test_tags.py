@@ -41,7 +41,7 @@ def numbers(tags: str, length: int) -> list[int]:
 def test_entities_of_any_scheme(tags, wanted):
     assert spans.spans(tags.split()) == wanted
     assert spans.spans(spans.bio(tags.split())) == wanted
-    assert spans.bio("I-A I-A B-A S-B E-B".split()) == "B-A I-A B-A B-B B-B".split()
+    assert spans.bio(["I-A", "I-A", "B-A", "S-B", "E-B"]) == ["B-A", "I-A", "B-A", "B-B", "B-B"]
 
 
 def test_figures_by_hand():
@@ -143,6 +143,36 @@ def test_a_type_that_only_test_has(tmp_path):
 
 def test_the_kept_sentences_are_those_of_their_templates():
     assert tagged_sentences.FILE.read_text() == tagged_sentences.content()
+
+
+def test_words_that_tfds_prepared(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Names(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            tags = tfds.features.ClassLabel(names=["O", "I-PER", "B-PER"])
+            features = {
+                "tokens": tfds.features.Sequence(tfds.features.Text()),
+                "ner": tfds.features.Sequence(tags),
+                "pos": tfds.features.Sequence(tags),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            rows = [(["zoé", "is", "here"], [1, 0, 0]), ([], []), (["ann", "lee"], [2, 1])]
+            each = [{"tokens": words, "ner": ner, "pos": [0] * len(ner)} for words, ner in rows]
+            return {name: iter(enumerate(each)) for name in ("train", "validation", "test")}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Names.name = "names"
+    Names(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    train = open_source(f"tfds:names@{tmp_path}", kind="tags").splits["train"]
+    found = {train.load(i): train.labels["label"][i].tolist() for i in range(len(train))}
+    assert found == {("zoé", "is", "here"): [1, 0, 0], ("ann", "lee"): [1, 2, -1]}
 
 
 # Tokens.

@@ -40,7 +40,7 @@ def _sentences(text: str, path: str) -> Iterator[Sentence]:
                     "tab between them."
                 )
             words.append(columns[0])
-            tags.append(tag(columns[-1], f"'{path}', line {number}"))
+            tags.append(tag(columns[-1], f"'{path}', line {number},"))
         elif words:
             yield f"{path}:{number - len(words)}", words, tags
             words, tags, count = [], [], count + 1
@@ -51,7 +51,7 @@ def _sentences(text: str, path: str) -> Iterator[Sentence]:
 def tag(found: str, where: str) -> str:
     """The same; InputError for what is no tag."""
     if not spans.is_tag(found):
-        raise InputError(f"{where}, has the tag '{found}': write O, or B-, I-, E- or S- before a type.")
+        raise InputError(f"{where} has the tag '{found}': write O, or B-, I-, E- or S- before a type.")
     return found
 
 
