@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,10 +23,10 @@ def conll(argument: str, task: str) -> Dataset:
     Columns stand apart by blanks or tabs. Lines of -DOCSTART- are passed by; see `texts.files` for several splits.
     """
     held, digest = texts.contents(argument, "conll")
-    return of_sentences({split: list(_sentences(text, str(path))) for split, (path, text) in held.items()}, digest)
+    return of_sentences({split: list(_sentences(text, path)) for split, (path, text) in held.items()}, digest)
 
 
-def _sentences(text: str, path: str) -> Iterator[Sentence]:
+def _sentences(text: str, path: pathlib.Path) -> Iterator[Sentence]:
     words: list[str] = []
     tags: list[str] = []
     count = 0
@@ -42,7 +43,7 @@ def _sentences(text: str, path: str) -> Iterator[Sentence]:
             words.append(columns[0])
             tags.append(tag(columns[-1], f"'{path}', line {number},"))
         elif words:
-            yield f"{path}:{number - len(words)}", words, tags
+            yield f"{path.name}:{number - len(words)}", words, tags
             words, tags, count = [], [], count + 1
     if not count:
         raise InputError(f"'{path}' holds no sentence: write a word and its tag in each line.")
