@@ -18,7 +18,7 @@ from tl import build, predictor
 from tl.data.sources import open_source
 
 ROOT = pathlib.Path(__file__).parents[1]
-FEW = {"eval_every": 100, "save_every": 100}
+FEW = {"eval_every": 100}
 READER = {"model": "lstm", "model_args": {"width": 8, "hidden": 8, "dropout": 0.0}}
 
 
