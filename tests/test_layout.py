@@ -82,6 +82,8 @@ FENCES = {
     "orbax": ("tl.checkpoint",),
     "starlette": ("tl.serving.app",),
     "uvicorn": (),
+    "wandb": ("tl.report.tracking",),
+    "mlflow": ("tl.report.tracking",),
     "jax2onnx": ("tl.onnx",),
     "torch": (),
     "torchvision": (),

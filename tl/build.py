@@ -43,6 +43,7 @@ from tl.episodes import Episodes
 from tl.errors import InputError, unknown
 from tl.methods.base import FACTS, Method, Part, head_name, layers_of
 from tl.models.heads import Bottleneck, Head, Reduction
+from tl.report import tracking
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
@@ -71,6 +72,7 @@ def run(
 def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch: train.Watch | None) -> Summary:
     one = partial(run, report=report)
     workdir.check(folder, config)
+    tracking.asked(config.get("tracking", ""))
     if config.combine not in COMBINE:
         raise unknown("combine", config.combine, COMBINE)
     if config.nested:

@@ -25,7 +25,7 @@ Config = Any
 # Free-form tables: their keys are checked by whoever reads them.
 FREE = ("model_args", "method_args", "variants")
 # What may change between two runs in one folder: the maths and its numbers, but for rounding, stay the same.
-PLACES = ("mesh", "remat")
+PLACES = ("mesh", "remat", "tracking")
 
 
 def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -86,6 +86,7 @@ def complete(
             write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
             averages.clear(folder)
             work.progress.message(f"{results(summary)}" + (f"\nreport: {folder / 'report.html'}" if report else ""))
+            work.log.finish(summary)
     return summary
 
 

@@ -28,6 +28,7 @@ from tl.inputs import AT_THE_END
 from tl.methods.base import Method
 from tl.net import Net
 from tl.preprocess import Preprocess
+from tl.report import tracking
 from tl.report.console import Progress
 from tl.report.log import Log
 from tl.step import State, make_step
@@ -96,7 +97,7 @@ class Run:
         # A process that fails alone must not wait here for the others' part of a checkpoint: they wait elsewhere.
         if kind is None or jax.process_count() == 1:
             self.checkpoints.close()
-        self.log.close()
+        self.log.close(failed=kind is not None)
 
     def memory(self) -> Any:
         """What an evaluation gets as memory, made once of a state: it may take a pass over the data."""
@@ -129,6 +130,9 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
     if checks.private(experiment.config, experiment.method):
         checks.no_batch_statistics(state.stats, own_stats)
     workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
+    first = jax.process_index() == 0
+    kept_by, as_dict = experiment.config.get("tracking", ""), experiment.config.to_dict()
+    trackers = tracking.opened(kept_by, folder, as_dict) if first else ()
     checkpoints = Checkpoints(folder / "checkpoints")
     resume = checkpoints.latest
     progress = Progress(experiment.steps, resume or 0, experiment.steps_per_epoch, str(folder), quiet=quiet)
@@ -148,7 +152,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         own_stats,
         bind,
         lambda s, batch: predict(s.variables, s.memory, batch),
-        Log(folder, resume_step=resume, write=jax.process_index() == 0),
+        Log(folder, resume_step=resume, write=first, trackers=trackers),
         checkpoints,
         progress,
         feeds,

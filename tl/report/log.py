@@ -1,4 +1,4 @@
-"""The rows of a run: `metrics.jsonl` for programs, TensorBoard for eyes; resuming cuts both."""
+"""The rows of a run: `metrics.jsonl` for programs, TensorBoard for eyes, trackers; resuming cuts the first two."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl.report.files import plain, read_lines, write_atomic
+from tl.report.tracking import Tracker
 
 
 class Log:
@@ -21,14 +22,23 @@ class Log:
     written as null and come back from `rows()` as NaN. TensorBoard gets them as they are; keys are its tags.
     """
 
-    def __init__(self, folder: os.PathLike | str, *, resume_step: int | None = None, write: bool = True) -> None:
+    def __init__(
+        self,
+        folder: os.PathLike | str,
+        *,
+        resume_step: int | None = None,
+        write: bool = True,
+        trackers: Sequence[Tracker] = (),
+    ) -> None:
         """Open the log of a run that goes on at `resume_step`, or of one that begins (None: old rows go).
 
         Rows later than `resume_step` and a half-written last line are cut, the file is replaced as a whole.
         write: False on all processes but the first; they read the old rows, keep their own in memory and write nothing.
+        trackers get every row too, and are closed with the log.
         """
         self._folder = pathlib.Path(folder)
         self._resume_step = resume_step
+        self._trackers = trackers
         self._rows: list[dict[str, Any]] = []
         self._file = self._board = None
         path = self._folder / "metrics.jsonl"
@@ -47,28 +57,38 @@ class Log:
             return
         self._file.write(_line(row))
         self._file.flush()
+        numbers = {key: float(value) for key, value in values.items() if isinstance(row[key], int | float)}
         board = self._tensorboard()
-        for key, value in values.items():
-            if isinstance(row[key], int | float):
-                board.add_scalar(key, float(value), int(step))
+        for key, value in numbers.items():
+            board.add_scalar(key, value, int(step))
         board.flush()
+        for tracker in self._trackers:
+            tracker.row(int(step), numbers)
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows from the run's first step on, NaN where a value was not finite."""
         return [dict(row) for row in self._rows]
 
-    def close(self) -> None:
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """What the run ended with, for those who keep more than rows."""
+        for tracker in self._trackers:
+            tracker.finish(summary, self._folder / "report.html")
+
+    def close(self, *, failed: bool = False) -> None:
         if self._file is not None:
             self._file.close()
         if self._board is not None:
             self._board.close()
         self._file = self._board = None
+        for tracker in self._trackers:
+            tracker.close(failed)
+        self._trackers = ()
 
     def __enter__(self) -> Log:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.close(failed=kind is not None)
 
     def _tensorboard(self) -> Any:
         """The event writer, made at the first row, as its import takes a second."""
