@@ -219,7 +219,7 @@ def test_the_report_shows_where_mistakes_come_from(run):
     wrong = held["test/outputs/label"].argmax(axis=1) != held["test/label"]
     assert wrong.any()
     page = (folder / "report.html").read_text()
-    assert "from the top: images, where the answer comes from (Grad-CAM)" in page
+    assert "images, where the answer comes from (Grad-CAM), where the answer comes from (integrated gradients)" in page
 
 
 def pages(paths, folder, out, *flags):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tl import metrics
 from tl.errors import InputError
 from tl.report import files, images, provenance, sections
 from tl.report.console import Progress, duration, main_metric
@@ -165,7 +166,7 @@ def make_page(folder, **changes):
         "batch_image": image,
         "params_table": [{"layer": "head", "parameters": 1234, "trained": True}],
         "confusion": matrix,
-        "class_report": {"precision": np.array([0.8889, 0.8182]), "support": np.array([10, 10])},
+        "class_report": metrics.class_report(matrix),
         "predict": "python scripts/predict.py --workdir W",
     }
     path = write_run(folder, **{**arguments, **changes})
@@ -191,7 +192,7 @@ def test_a_page_holds_its_numbers_and_nothing_foreign(tmp_path):
     assert page.index("b.png") < page.index("script&gt;.png")  # mistakes come first
     assert "✗ wrong: dog" in page
     assert "1 wrong of 2 shown" in page
-    assert page.count("<svg") == 5  # loss, accuracy, MAE on its own scale, learning rate, calibration
+    assert page.count("<svg") == 6  # loss, accuracy, MAE on its own scale, learning rate, classes, calibration
     assert page.count("<h1>") == 1
     assert all('alt="' in tag for tag in re.findall("<img[^>]*>", page))
     ids = re.findall(r' id="([^"]*)"', page)

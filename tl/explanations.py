@@ -68,6 +68,8 @@ def maps(
     memory: Any,
     image: jax.Array,
     task: str,
+    *,
+    steps: int = STEPS,
 ) -> jax.Array:
     """(N, size, size, 3) uint8 -> (N, h, w) in 0..1: how much each place matters to the answer of the network.
 
@@ -86,9 +88,9 @@ def maps(
     of = score(predict, net, memory, task, column)
     if method == "integrated_gradients":
         # What speaks for the answer: the sizes of the shares are mostly those of the pixels, whatever the weights.
-        found = explain.integrated_gradients(of, pixels, jnp.zeros_like(pixels), STEPS).sum(axis=-1)
+        found = explain.integrated_gradients(of, pixels, jnp.zeros_like(pixels), steps).sum(axis=-1)
     elif method == "smoothgrad":
-        found = explain.strength(explain.smoothgrad(of, pixels, jax.random.key(0), samples=STEPS))
+        found = explain.strength(explain.smoothgrad(of, pixels, jax.random.key(0), samples=steps))
     else:
         square = max(1, size // SQUARE)
         mean = pixels.mean(axis=(1, 2), keepdims=True)

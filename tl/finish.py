@@ -5,30 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import resource
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Container, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from tl import adapters, averages, checks, mistakes, optim, privacy, selection, train, weights
-from tl import config as configs
+from tl import adapters, averages, checks, optim, pages, privacy, selection, train, weights
 from tl import mesh as meshes
-from tl.evaluators import class_report, figures, validators
+from tl.evaluators import validators
 from tl.evaluators.collect import Collected
-from tl.evaluators.embedding import both_domains
-from tl.report import html, images, provenance
+from tl.report import provenance
 from tl.report.files import plain, write_atomic
 from tl.step import State
 from tl.watch import Choice
 
-# What a network reads in place of images -> how scripts/predict.py is asked.
-ASKS = {"tokens": "--text 'A SENTENCE'", "triple": "--triples 'HEAD RELATION'"}
 EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
-
-MISTAKES = 8  # of which the report shows where they come from
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -48,7 +43,9 @@ def complete(
     """Train, choose the weights, evaluate them on every set, and write the run's files."""
     began = time.perf_counter()
     with train.start(experiment, folder, quiet=quiet) as work:
+        started = time.perf_counter()
         timing = train.run(work, watch)
+        timing |= {"time/start_s": round(started - began, 3), "time/train_s": round(time.perf_counter() - started, 3)}
         trained_steps = int(work.state.step)
         chosen = Choice(experiment.config.select, work.log.rows()).row
         if chosen and chosen["step"] in work.checkpoints.steps:
@@ -61,7 +58,8 @@ def complete(
         names = experiment.method.kept
         memory = work.memory() if names else {}
         kept = meshes.gather({f"memory/{name}": memory[name] for name in names})
-        shown = pictures(work) if report else {}
+        shown = pages.pictures(work) if report else {}
+        seen = pages.features(work) if report else {}
         summary = {
             **values,
             **timing,
@@ -72,6 +70,7 @@ def complete(
             "steps": trained_steps,
             "params/sha256": weights.tree_sha256(optim.paths(variables)),
             **parameter_counts(work.state, work.optimizer, brought(experiment)),
+            **memory_taken(work.state),
             "seed": experiment.config.seed,
             "commit": provenance.commit(),
             **{f"version/{name}": version for name, version in provenance.versions().items()},
@@ -81,7 +80,7 @@ def complete(
             weights.write(folder / "weights.safetensors", optim.paths(variables) | kept, dict(experiment.meta))
             write_predictions(folder, collected)
             if report:
-                write_report(work, summary, collected, shown)
+                pages.write(work, summary, collected, shown, seen)
             # Last: the summary is the sign that the run is finished.
             write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
             averages.clear(folder)
@@ -157,6 +156,17 @@ def exported(variables: Mapping[str, Any], experiment: train.Experiment) -> dict
     return {**found, "params": adapters.merged(found["params"], experiment.config)}
 
 
+def memory_taken(state: State) -> dict[str, int]:
+    """Bytes: of the state, and the most that the process, and a device where it tells, have held since they began."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {
+        "memory/state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
+        "memory/process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+    }
+    peaks = [held["peak_bytes_in_use"] for device in jax.local_devices() if (held := device.memory_stats())]
+    return found | ({"memory/device_peak_bytes": max(peaks)} if peaks else {})
+
+
 def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Container[str]) -> dict[str, int]:
     """How many parameters there are and how many move, and the bytes of what the optimiser keeps of them."""
     params = {name: part for name, part in state.params.items() if name not in left_out}
@@ -166,127 +176,3 @@ def parameter_counts(state: State, optimizer: optim.Optimizer, left_out: Contain
     found = {"params/total": sum(sizes.values()), "params/trained": moved, "params/optimizer_bytes": kept}
     zeros = sum(int((leaf == 0).sum()) for path, leaf in optim.paths(params).items() if path in optimizer.pinned)
     return found | ({"params/pruned": zeros} if optimizer.pinned else {})
-
-
-def reported(sets: Mapping[str, Any]) -> str | None:
-    """The evaluation set that a report is about: the target's test images, else those of test, else val."""
-    return next((name for name in ("target", "test", "val") if sets.get(name)), None)
-
-
-def pictures(work: train.Run, most: int = 12) -> dict[str, np.ndarray]:
-    """{what it is: (N, H, W, 3) uint8}: images, and what the method makes of them; {} where it makes none."""
-    experiment = work.experiment
-    make, name = experiment.method.pictures, reported(experiment.evals)
-    if make is None or name is None:
-        return {}
-    batch = next(iter(experiment.evals[name]))
-    draw = jax.jit(lambda variables, memory, rows: make(work.bind(**variables), rows, memory))
-    drawn = OrderedDict(images=batch["image"], **draw(work.state.variables, work.memory(), batch))
-    count = min(most, experiment.evals[name].size)
-    found = meshes.gather(drawn)
-    return {what: np.clip(np.rint(rows[:count]), 0, 255).astype(np.uint8) for what, rows in found.items()}
-
-
-def write_report(
-    work: train.Run,
-    summary: Mapping[str, Any],
-    collected: Mapping[str, Collected],
-    shown: Mapping[str, np.ndarray],
-) -> pathlib.Path:
-    """`report.html`; `shown` are rows of pictures."""
-    experiment = work.experiment
-    every = list(experiment.tasks.values())
-    task = next((task for task in every if task.kind in ("classification", "binary")), every[0])
-    pictured = experiment.dataset.splits["train"].pictures
-    asks = "FILES" if pictured else ASKS.get(experiment.dataset.field, "")
-    classes, predicts = task.classes, asks and not experiment.method.online
-    command = f"python scripts/predict.py --workdir {work.folder} "
-    name = reported(collected)
-    table = figures.labelled(task, collected[name]) if name else {}
-    probabilities = labels = counted = None
-    examples: list[Any] = []
-    if name and len(table[task.name]):
-        labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
-        if "episode" in table:
-            # A class is one of its episode, and an image by itself has no answer.
-            classes = tuple(f"class {i + 1}" for i in range(probabilities.shape[1]))
-            command += "--shots FOLDER "
-        counted = class_report.tables(task, labels, probabilities, classes)
-        if counted and pictured:
-            examples = choose_examples(experiment, name, table, task.name, probabilities, classes)
-    wrong = [image for image, _, true, predicted, _ in examples if true != predicted]
-    return html.write_run(
-        work.folder,
-        title=work.folder.name,
-        config=json.loads(configs.to_json(experiment.config)),
-        rows=work.log.rows(),
-        summary=summary,
-        classes=classes,
-        probabilities=probabilities,
-        labels=labels,
-        examples=examples,
-        batch_image=first_batch(experiment) if pictured else None,
-        pictures=shown,
-        mistakes=mistakes.overlays(work, wrong[:MISTAKES], task.name),
-        confusion=counted and counted.confusion,
-        class_report=counted and counted.report,
-        reported=counted.names if counted else (),
-        command=provenance.command(),
-        predict=f"{command}{asks}" if predicts else "",
-        params_table=parameter_table(work.state.params, work.optimizer),
-        kind=task.kind,
-        of_task="" if len(every) == 1 else f" of {task.name}",
-        points=both_domains(collected["reference"], collected["target"], task.name)
-        if {"reference", "target"} <= collected.keys() and task.kind == "classification"
-        else None,
-    )
-
-
-def choose_examples(
-    experiment: train.Experiment,
-    name: str,
-    table: Collected,
-    task: str,
-    probabilities: np.ndarray,
-    classes: tuple[str, ...],
-) -> list[tuple[np.ndarray, str, str, str, float]]:
-    """The twelve most confident mistakes, then twelve of the others: (image, name, true, predicted, probability)."""
-    labels, index = table[task], table["index"]
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:12]
-    right = np.flatnonzero(predicted == labels)
-    right = right[np.linspace(0, len(right) - 1, min(12, len(right))).astype(int)] if len(right) else right
-    source = experiment.evals[name].split
-    assert source is not None
-    return [
-        (
-            source.load(int(index[i])),
-            str(source.names[int(index[i])]),
-            classes[labels[i]],
-            classes[predicted[i]],
-            float(confidence[i]),
-        )
-        for i in [*wrong, *right]
-    ]
-
-
-def first_batch(experiment: train.Experiment, most: int = 24) -> np.ndarray:
-    """The first training images after augmentation, as one picture."""
-    stream = experiment.streams[experiment.method.streams[0]]
-    return images.grid(np.asarray(stream[0]["image"][:most]))
-
-
-def parameter_table(params: Mapping[str, Any], optimizer: optim.Optimizer) -> list[dict[str, Any]]:
-    """One row per layer group at depth two: how many parameters, how many moved, at which factor of the rate."""
-    rows: dict[str, dict[str, Any]] = {}
-    for path, leaf in optim.paths(params).items():
-        name = "/".join(path.split("/")[:2])
-        row = rows.setdefault(name, {"layer": name, "parameters": 0, "trained": 0, "rate factor": set()})
-        row["parameters"] += int(np.size(leaf))
-        if optimizer.moves(path):
-            row["trained"] += int(np.size(leaf))
-            row["rate factor"].add(round(optimizer.factors[path], 6))
-    for row in rows.values():
-        row["rate factor"] = ", ".join(f"{factor:g}" for factor in sorted(row["rate factor"])) or "frozen"
-    return list(rows.values())

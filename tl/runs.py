@@ -79,6 +79,7 @@ def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: boo
                 variant or "runs": [read_lines(folder / path / "metrics.jsonl") for path, _ in found]
                 for variant, found in results.items()
             },
+            variants={variant or "runs": [path for path, _ in found] for variant, found in results.items()},
             configs={variant or "runs": json.loads(configs.to_json(one)) for variant, _, one in reversed(todo)},
             command=provenance.command(),
         )

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, checks, frozen, hosts, online, optim, weights, workdir
+from tl import averages, begin, checks, frozen, hosts, moved, online, optim, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -88,6 +88,7 @@ class Run:
     checkpoints: Checkpoints
     progress: Progress
     feeds: frozen.Feeds
+    began: Mapping[str, np.ndarray]  # what moves, as it was at step 0
     _ready: tuple[State, Any] | None = None
 
     def __enter__(self) -> Run:
@@ -126,6 +127,7 @@ class Run:
 def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> Run:
     """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
     state, optimizer = begin.init(experiment)
+    began = moved.copies(state.params, optimizer)
     own_stats = begin.statistics_policy(optimizer, experiment.config.frozen_stats)
     if checks.private(experiment.config, experiment.method):
         checks.no_batch_statistics(state.stats, own_stats)
@@ -156,6 +158,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         checkpoints,
         progress,
         feeds,
+        began,
     )
 
 

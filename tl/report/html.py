@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from tl.report import provenance, sections
+from tl.report import provenance, sections, sets
 from tl.report.console import duration
 from tl.report.files import write_atomic
 from tl.report.images import data_uri, overlay
@@ -42,7 +42,8 @@ def write_run(
     reported: Sequence[str] = (),
     command: str = "",
     predict: str = "",
-    points: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    points: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None = None,
+    layers: Sequence[Any] = (),
     versions: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
     """Write `folder/report.html`; what is empty or None has no section.
@@ -51,8 +52,9 @@ def write_run(
     predictions (N,) or (N, K); labels: (N,) or (N, K). examples: (uint8 image (H, W, 3), name, true, predicted,
     probability); an int is an index into `classes`. batch_image: uint8 (H, W, 3), the augmented batch. pictures,
     mistakes: see `sections.pictures`. params_table: one mapping of column to value for each group. points: (N, 2) map
-    of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C), rows true. of_task:
-    " of NAME", the one of several. class_report: column -> (K,), of `reported` or of classes. command, predict: how.
+    of features, (N,) 0 source or 1 target or None, (N,) true classes. layers: see `sections.moved`. confusion: (C, C),
+    rows true. of_task: " of NAME", the one of several. class_report: column -> (K,), of `reported` or of classes.
+    command, predict: how.
     """
     return _write(
         folder,
@@ -68,11 +70,13 @@ def write_run(
         scatters=sections.scatters(probabilities, labels, classes) if kind == "regression" else [],
         calibration=sections.calibration(probabilities, labels, kind),
         choices=sections.choices(summary),
-        domain_maps=sections.domain_maps(*(points or (None, None, None)), classes),
+        feature_maps=sections.feature_maps(*(points or (None, None, None)), classes),
+        moved=sections.moved(layers),
+        cost=sections.cost(summary),
         confusion=None if confusion is None else sections.confusion(np.asarray(confusion), classes),
         **sections.reported(class_report or {}, reported or classes, kind),
         examples=sections.examples(examples, classes, kind),
-        batch=None if batch_image is None else data_uri(batch_image, 1200),
+        batch=None if batch_image is None else sections.enlarged(batch_image, 8),
         **{name: sections.pictures(of or {}) for name, of in (("pictures", pictures), ("mistakes", mistakes))},
         params=[dict(row) for row in params_table],
         command=command,
@@ -90,6 +94,7 @@ def write_set(
     runs: Mapping[str, tuple[str, Mapping[str, Any]]],
     curves: Mapping[str, Sequence[Any]],
     configs: Mapping[str, Mapping[str, Any]] | None = None,
+    variants: Mapping[str, Sequence[str]] | None = None,
     command: str = "",
     versions: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
@@ -97,21 +102,23 @@ def write_set(
 
     rows: (variant, metric, mean, std, n). runs: name -> (report's path relative to `folder`, its summary).
     curves: variant -> the log rows of its run, or a list with the log rows of each of its runs.
-    configs: variant -> config, of which the keys that differ are shown.
+    configs: variant -> config, of which the keys that differ are shown. variants: variant -> the names of its runs.
     """
-    variants = list(dict.fromkeys(row[0] for row in rows))
     every = list(dict.fromkeys(row[1] for row in rows))
-    metrics = sections.leading(every)
+    metrics = sets.leading(every)
     cells = {(variant, metric): (mean, std, n) for variant, metric, mean, std, n in rows}
+    order = sets.ranked(metrics[0], list(dict.fromkeys(row[0] for row in rows)), cells) if metrics else []
+    found = {name: [runs[path][1] for path in paths] for name, paths in (variants or {}).items()}
     differing = sections.differences(configs or {})
     return _write(
         folder,
         "set.html.j2",
         title=title,
         metrics=metrics,
-        others=[(metric, [cells.get((v, metric)) for v in variants]) for metric in every if metric not in metrics],
-        leaderboard=[sections.standing(variant, metrics, variants, cells) for variant in variants],
-        figures=sections.set_curves(curves),
+        others=[(metric, [cells.get((v, metric)) for v in order]) for metric in every if metric not in metrics],
+        leaderboard=[sets.standing(variant, metrics, order, cells) for variant in order],
+        spread_figure=sets.strips(metrics[0], found) if metrics else None,
+        figures=sets.set_curves(curves),
         runs=[
             {
                 "name": name,
@@ -153,7 +160,7 @@ def write_sweep(
         metric=metric,
         keys=list(trials[0]["params"]),
         trials=[dict(trial) for trial in trials],
-        figures=sections.sweep_figures(trials, metric, importance),
+        figures=sets.sweep_figures(trials, metric, importance),
         best=best,
         command=command,
         versions=dict(installed()),

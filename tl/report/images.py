@@ -37,13 +37,13 @@ def save_png(path: os.PathLike | str, picture: np.ndarray) -> pathlib.Path:
     return write_atomic(path, _encode(Image.fromarray(np.asarray(picture)), "PNG"))
 
 
-def data_uri(picture: np.ndarray, longest: int) -> str:
-    """A uint8 picture as a `data:` address, shrunk to `longest` pixels: PNG when tiny, else JPEG."""
+def data_uri(picture: np.ndarray, longest: int, *, exact: bool = False) -> str:
+    """A uint8 picture as a `data:` address, shrunk to `longest` pixels: PNG when tiny or `exact`, else JPEG."""
     image = Image.fromarray(np.asarray(picture))
     if max(image.size) > longest:
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     # JPEG smears drawings of a few pixels, and does not know transparency.
-    kind = "PNG" if max(image.size) <= 64 or image.mode == "RGBA" else "JPEG"
+    kind = "PNG" if exact or max(image.size) <= 64 or image.mode == "RGBA" else "JPEG"
     return f"data:image/{kind.lower()};base64,{base64.b64encode(_encode(image, kind)).decode()}"
 
 

@@ -79,17 +79,51 @@ def scatter(true: np.ndarray, predicted: np.ndarray, *, title: str) -> Markup:
     return _svg(draw, f"{title}: predicted against true values of {len(true)} examples", title, size=(4.4, 4.0))
 
 
-def bars(values: Mapping[str, float], *, title: str, x: str) -> Markup:
-    """Bars `{name: value}` on their side, the first on top."""
+def bars(
+    series: Mapping[str, Mapping[str, float]], *, title: str, x: str, marks: Mapping[str, str] | None = None
+) -> Markup:
+    """Bars `{series: {name: value}}` on their side, the first name on top; `marks` stand at the end of its last bar."""
+    (names,) = {tuple(values) for values in series.values()}
+    thick = 0.7 / len(series)
 
     def draw(axes: Any) -> None:
-        axes.barh(list(values), list(values.values()), color=_SERIES[0], alpha=0.7, height=0.6)
-        axes.invert_yaxis()
+        for index, (label, values) in enumerate(series.items()):
+            places = np.arange(len(names)) + (index - (len(series) - 1) / 2) * thick
+            axes.barh(places, list(values.values()), color=_SERIES[index], alpha=0.7, height=0.9 * thick, label=label)
+            if marks and index == len(series) - 1:
+                for place, name in zip(places, names, strict=True):
+                    axes.annotate(
+                        marks[name], (values[name], place), (3, 0), textcoords="offset points", va="center", fontsize=8
+                    )
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(axis="y", visible=False)
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(x)
-        longest = max(map(len, values))
-        axes.figure.subplots_adjust(left=min(0.5, 0.05 + 0.013 * longest))
+        axes.figure.subplots_adjust(left=min(0.5, 0.05 + 0.013 * max(map(len, names))), right=0.88 if marks else 0.98)
+        if len(series) > 1:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), borderaxespad=0)
 
-    return _svg(draw, f"{title}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()), title)
+    of = ", ".join(
+        f"{label} " * (len(series) > 1) + f"{k} {v:.3f}" for label, own in series.items() for k, v in own.items()
+    )
+    return _svg(draw, f"{title}: {of}", title, size=(6.0, max(2.2, 0.9 + len(names) * (0.12 + 0.1 * len(series)))))
+
+
+def strip(values: Mapping[str, Sequence[float]], *, title: str) -> Markup:
+    """The values of each name as dots on a line of its own, the first on top, and their mean."""
+
+    def draw(axes: Any) -> None:
+        for place, own in enumerate(values.values()):
+            axes.plot(own, [place] * len(own), "o", color=_SERIES[0], alpha=0.6, markersize=5)
+            axes.plot([np.mean(own)], [place], "|", color=_INK, markersize=16, markeredgewidth=1.6)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.figure.subplots_adjust(left=min(0.5, 0.05 + 0.013 * max(map(len, values))))
+
+    of = ", ".join(f"{name} {' '.join(f'{value:.4f}' for value in own)}" for name, own in values.items())
+    return _svg(
+        draw, f"{title} of each run: {of}", f"{title}, a dot a run", size=(6.0, max(1.6, 0.9 + 0.25 * len(values)))
+    )
 
 
 def spots(x: Sequence[Any], y: Sequence[float], *, title: str, name: str, log: bool) -> Markup:

@@ -16,8 +16,7 @@ from tl.report.table import number
 
 MOST_EXAMPLES = 48
 TABLE_CLASSES = 32  # more classes make the confusion matrix a picture
-_NO_STREAMS = ("time", "params", "version", "train", "selected", "score")
-_LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
+_NO_STREAMS = ("time", "memory", "params", "version", "train", "selected", "score")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -80,26 +79,57 @@ def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     return [(rule, int(summary[f"selected/{rule}/step"]), float(summary[f"selected/{rule}/target"])) for rule in rules]
 
 
-def domain_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Sequence[str]) -> list[Any]:
-    """The map of both domains, coloured by domain and by class."""
+def feature_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Sequence[str]) -> list[Any]:
+    """The map of features, coloured by domain where there are two, and by class."""
     if points is None:
         return []
-    by_domain = plots.groups(points, ("source", "target"), np.asarray(domain), title="features by domain")
     names = [str(name) for name in classes][:40]
-    return [by_domain, plots.groups(points, names, np.asarray(labels), title="features by true class")]
+    by_class = plots.groups(points, names, np.asarray(labels), title="features by true class")
+    if domain is None:
+        return [by_class]
+    return [plots.groups(points, ("source", "target"), np.asarray(domain), title="features by domain"), by_class]
 
 
-def leading(metrics: Sequence[str]) -> list[str]:
-    """The metrics that rank a set: on target and source, else on test, on val or all; `main_metric`'s comes first."""
-    for prefix in ("target/", "test/", "val/"):
-        chosen = [metric for metric in metrics if metric.startswith((prefix, "source/"))]
-        if chosen:
-            first = main_metric(dict.fromkeys(chosen), (prefix,))
-            return [first, *(metric for metric in chosen if metric != first)]
-    return list(metrics)
+def moved(layers: Sequence[Any]) -> Any:
+    """Bars of the change of each `tl.moved.Layer`; None for none."""
+    if not layers:
+        return None
+
+    def mark(layer: Any) -> str:
+        change = "from zeros" if np.isnan(layer.change) else f"{layer.change:.3g}"
+        return ("frozen" if layer.frozen else change) + (f", {layer.new:,} new" if layer.new else "")
+
+    changes = {layer.name: 0.0 if np.isnan(layer.change) else layer.change for layer in layers}
+    marks = {layer.name: mark(layer) for layer in layers}
+    return plots.bars({"": changes}, title="What moved", x="relative change of the parameters", marks=marks)
 
 
-def _points(rows: Sequence[Mapping[str, Any]], key: str) -> plots.Run:
+def class_bars(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> Any:
+    """Recall and precision of each class, of many those that are worst by F1; None where two share a name."""
+    worst = np.argsort(report["f1"], kind="stable")[:TABLE_CLASSES]
+    shown = np.sort(worst) if len(classes) <= TABLE_CLASSES else worst
+    names = [str(classes[i]) for i in shown]
+    if len(set(names)) < len(names):
+        return None
+    series = {key: dict(zip(names, map(float, report[key][shown]), strict=True)) for key in ("recall", "precision")}
+    title = "By class" if len(classes) <= TABLE_CLASSES else f"The {TABLE_CLASSES} worst classes"
+    return plots.bars(series, title=title, x="share of those that are of a class, and of those called so")
+
+
+def cost(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run took: its times, and the bytes of its state and of all that it held at once."""
+    times = {"start_s": "until the first step", "train_s": "training, with its evaluations", "wall_s": "in all"}
+    held = {
+        "memory/state_bytes": "parameters, statistics, optimiser, memory of the method",
+        "params/optimizer_bytes": "of these the optimiser",
+        "memory/process_peak_bytes": "the process at its largest, earlier runs in it included",
+        "memory/device_peak_bytes": "a device at its fullest",
+    }
+    rows = [(text, duration(summary[f"time/{key}"])) for key, text in times.items() if f"time/{key}" in summary]
+    return rows + [(text, f"{summary[key] / 2**20:,.1f} MiB") for key, text in held.items() if key in summary]
+
+
+def series_of(rows: Sequence[Mapping[str, Any]], key: str) -> plots.Run:
     """Steps and values of the rows that have a number under `key`."""
     pairs = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
     steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
@@ -111,7 +141,7 @@ def run_curves(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     rates = [key for key in keys if key.rpartition("/")[2] in ("lr", "learning_rate") or "/lr/" in f"/{key}/"]
     losses = [key for key in keys if key.rpartition("/")[2] == "loss"]
     rest = [key for key in keys if key.startswith(("val/", "test/", "target/")) and key not in losses]
-    series = {key: [points] for key in keys if len((points := _points(rows, key))[0])}
+    series = {key: [points] for key in keys if len((points := series_of(rows, key))[0])}
     # Scores between 0 and 1 share an axis; errors and counts each have a scale of their own.
     scores = [key for key in rest if key in series and _unit(series[key][0][1])]
     groups = {"Loss": losses, "Evaluation": scores[:8]}
@@ -124,45 +154,6 @@ def run_curves(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
 def _unit(values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
     return bool(finite.size) and finite.min() >= 0 and finite.max() <= 1
-
-
-def set_curves(curves: Mapping[str, Sequence[Any]]) -> list[Any]:
-    runs = {name: ([rows] if isinstance(rows[0], Mapping) else rows) for name, rows in curves.items() if rows}
-    keys = dict.fromkeys(key for several in runs.values() for rows in several for row in rows for key in row)
-    sets = [main_metric(keys, (prefix,)) for prefix in ("target/", "val/", "test/")]
-    wanted = [key for key in (*sets, "train/loss") if key in keys]
-    figures = []
-    for key in wanted:
-        series = {name: [_points(rows, key) for rows in several] for name, several in runs.items()}
-        series = {name: [run for run in points if len(run[0])] for name, points in series.items()}
-        series = {name: points for name, points in series.items() if points}
-        if series:
-            figures.append(plots.curves(series, title=key))
-    return figures
-
-
-def sweep_figures(trials: Sequence[Mapping[str, Any]], metric: str, importance: Mapping[str, float]) -> list[Any]:
-    """What each key explains, and the figure over the values of each."""
-    done = [trial for trial in trials if trial["value"] is not None]
-    figures = [plots.bars(importance, title="Importance", x="share of the variance")] if importance else []
-    for key in trials[0]["params"]:
-        tried = [trial["params"][key] for trial in done]
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tried)
-        wide = numbers and min(tried) > 0 and max(tried) > 30 * min(tried)
-        shown = tried if numbers else [str(value) for value in tried]
-        figures.append(plots.spots(shown, [trial["value"] for trial in done], title=metric, name=key, log=wide))
-    return figures
-
-
-def standing(variant: str, metrics: list[str], variants: list[str], cells: Mapping) -> dict[str, Any]:
-    """A variant's line of the leaderboard; the best mean of each metric is marked."""
-    line = []
-    for metric in metrics:
-        means = [cells[v, metric][0] for v in variants if (v, metric) in cells and np.isfinite(cells[v, metric][0])]
-        best = (min if metric.rpartition("/")[2] in _LOWER else max)(means, default=None)
-        cell = cells.get((variant, metric))
-        line.append({"cell": cell, "best": cell is not None and cell[0] == best and len(variants) > 1})
-    return {"variant": variant, "line": line}
 
 
 def scatters(predicted: Any, true: Any, names: Sequence[str]) -> list[Any]:
@@ -205,16 +196,22 @@ def pictures(rows: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
         return None
     columns = min(map(len, rows.values()))
     picture = grid(np.concatenate([row[:columns] for row in rows.values()]), columns)
-    return {"names": list(rows), "picture": data_uri(picture, 1200)}
+    return {"names": list(rows), **enlarged(picture, columns)}
+
+
+def enlarged(picture: np.ndarray, columns: int) -> dict[str, Any]:
+    """A grid of `columns` as `picture`, and the `width` at which each of its small images is 72 pixels wide."""
+    width = picture.shape[1]
+    small = width <= 64 * columns  # which JPEG would smear
+    return {"picture": data_uri(picture, 1200, exact=small), "width": min(1100, max(width, 72 * columns))}
 
 
 def reported(report: Mapping[str, np.ndarray], names: Sequence[str], kind: str) -> dict[str, Any]:
-    """The table of columns over the names of classes; of tags over types of entities, with F1 of each as bars."""
+    """The table of columns over the names of classes, of tags over types of entities, and its bars."""
     columns = {name: np.asarray(column).tolist() for name, column in report.items()}
     rows = [(str(name), list(values)) for name, *values in zip(names, *columns.values(), strict=True)] if report else []
-    values = {name: f1 for (name, _), f1 in zip(rows, columns.get("f1", ()), strict=False)}
-    bars = plots.bars(values, title="F1 by type", x="F1 of entities") if values and kind == "tags" else None
-    return {"class_columns": list(columns), "class_rows": rows, "entities": bars}
+    bars = class_bars(report, names) if rows else None
+    return {"class_columns": list(columns), "class_rows": rows, "class_bars": bars, "entities": kind == "tags"}
 
 
 def examples(examples: Sequence[tuple], classes: Sequence[str], kind: str) -> list[dict[str, Any]]:
