@@ -13,8 +13,6 @@ from numpy.testing import assert_allclose
 
 from scripts import assess
 from tl import assessment, attacks, build, fairness, metrics
-from tl.data import corruptions
-from tl.errors import InputError
 
 # Two groups of a question of two answers: of "a" 2 of 3 are found and 1 of 2 is wrongly, of "b" 1 of 2 and 0 of 1.
 LABELS = np.array([1, 1, 1, 0, 0, 1, 1, 0])
@@ -72,27 +70,6 @@ def test_attacks_on_a_linear_loss():
     near = attacks.pgd(bent, image, 4.0, jax.random.key(1), steps=40)  # the best is inside: steps jump over it
     assert bent(near) > bent(attacks.fgsm(bent, image, 4.0))
     assert bent(near) > -3 * 0.4**2
-
-
-def test_corruptions_grow_with_their_level():
-    y, x = np.mgrid[:32, :32]
-    image = np.stack([8 * x, 8 * y, 128 + 100 * np.sin(x) * np.cos(y)], axis=2).astype(np.uint8)
-    for size, picture in ((32, image), (96, np.kron(image, np.ones((3, 3, 1), np.uint8)))):
-        for kind in corruptions.STRENGTHS:
-            apart = [
-                np.abs(corruptions.corrupted(picture, kind, level, np.random.default_rng(0)) - picture.astype(float))
-                for level in corruptions.LEVELS
-            ]
-            assert apart[0].shape == (size, size, 3)
-            means = [values.mean() for values in apart]
-            assert kind == "jpeg" or means == sorted(means), kind  # the fine waves survive or fall as a whole
-            assert 0 < 1.1 * means[0] < means[-1], kind
-    grey = np.full((4, 4, 3), 100, np.uint8)
-    assert (corruptions.corrupted(grey, "brightness", 1, np.random.default_rng(0)) == round(100 + 0.05 * 255)).all()
-    two = np.array([[[0, 0, 0], [200, 200, 200]]], np.uint8)
-    assert_allclose(corruptions.corrupted(two, "contrast", 3, np.random.default_rng(0))[0, :, 0], [60, 140])
-    with pytest.raises(InputError, match="corruption 'rain'"):
-        corruptions.corrupted(grey, "rain", 1, np.random.default_rng(0))
 
 
 def test_the_temperature_undoes_what_scaled_the_logits():
