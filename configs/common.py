@@ -177,10 +177,9 @@ def get_config() -> ConfigDict:
     c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step
     c.patience = 0  # evaluations without a better select before the run stops; 0: never
 
-    c.tracking = (
-        ""  # wandb | mlflow | wandb+mlflow: rows, summary and page go there too, each an extra; where to is said
-    )
-    # in their own variables, e.g. WANDB_PROJECT, MLFLOW_TRACKING_URI
+    # wandb | mlflow | wandb+mlflow, extras of these names: rows, summary and page go there too. Where to is said in their
+    # own variables, e.g. WANDB_PROJECT, MLFLOW_TRACKING_URI.
+    c.tracking = ""
 
     # One run or many.
     c.seed = 0

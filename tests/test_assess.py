@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from numpy.testing import assert_allclose
 
 from scripts import assess
 from tl import assessment, attacks, build, fairness, metrics
+from tl.errors import InputError
 
 # Two groups of a question of two answers: of "a" 2 of 3 are found and 1 of 2 is wrongly, of "b" 1 of 2 and 0 of 1.
 LABELS = np.array([1, 1, 1, 0, 0, 1, 1, 0])
@@ -122,6 +125,22 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
     assert "temperature" not in capsys.readouterr().out
     few = assessment.opened(folder, most=20)
     assert len(few.split) == 20
+
+
+def test_an_end_of_a_name_that_fits_two_files_is_no_group(tmp_path):
+    """`1.png` alone would give both the group of one: the nearer ends decide, and say which files they leave open."""
+    names = ["a/1.png", "b/1.png", "b/2.png"]
+    of: Any = types.SimpleNamespace(split=types.SimpleNamespace(names=names), name="test")
+
+    def groups(*rows):
+        (tmp_path / "who.csv").write_text("\n".join(["file,hand", *rows]))
+        return assessment.group_names(of, f"{tmp_path / 'who.csv'}#hand").tolist()
+
+    assert groups("a/1.png,left", "1.png,right", "2.png,left") == ["left", "right", "left"]
+    with pytest.raises(
+        InputError, match=r"a row for '1\.png', in which 'a/1\.png' and 'b/1\.png' both end: write more"
+    ):
+        groups("1.png,left", "2.png,right")
 
 
 @pytest.mark.parametrize(

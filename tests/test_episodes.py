@@ -198,7 +198,7 @@ def test_a_run_is_tested_on_classes_it_has_not_seen(tmp_path):
     table = np.load(tmp_path / "run" / "predictions.npz")
     assert table["test/outputs/label"].shape == (40, 2)
     assert "class 2" in (tmp_path / "run" / "report.html").read_text()
-    with pytest.raises(InputError, match="tells new classes apart by a few images of each"):
+    with pytest.raises(InputError, match="tells new classes apart by some images of each"):
         predictor.load(tmp_path / "run")
 
 

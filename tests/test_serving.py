@@ -23,8 +23,6 @@ from scripts import bench_serve, serve
 from tl import build, export, exported
 from tl.errors import InputError
 from tl.serving import app
-from tl.serving.batching import Batcher, Full
-from tl.serving.figures import Figures
 from tl.serving.network import Network
 
 PNG = {"Content-Type": "image/png"}
@@ -119,20 +117,6 @@ def test_what_can_be_read(client):
     assert "made" not in client.get("/metrics").text
     error_of(client.get("/made/up"), 404)
     error_of(client.get("/predict"), 405)
-
-
-def test_figures_as_prometheus_reads_them():
-    figures = Figures()
-    figures.add("/predict", 200, 0.02)
-    figures.add("/predict", 200, 99.0)
-    lines = figures.text({1: 2, 4: 1}).splitlines()
-    assert 'tl_requests_total{path="/predict",status="200"} 2' in lines
-    assert 'tl_request_seconds_bucket{le="0.01"} 0' in lines
-    assert 'tl_request_seconds_bucket{le="0.025"} 1' in lines
-    assert 'tl_request_seconds_bucket{le="10.0"} 1' in lines
-    assert 'tl_request_seconds_bucket{le="+Inf"} 2' in lines
-    assert "tl_batches_total 3" in lines
-    assert "tl_batched_images_total 6" in lines
 
 
 @pytest.mark.parametrize(
@@ -259,41 +243,6 @@ def test_slow_answers_and_full_queues_are_refused(network, monkeypatch):
         assert "come again" in error_of(client.post("/predict", content=encoded(PICTURES[0]), headers=PNG), 503)
 
 
-def test_items_that_come_together_go_together():
-    seen = []
-
-    def run(items):
-        seen.append(list(items))
-        return [item * 10 for item in items]
-
-    async def go():
-        batcher = Batcher(run, most=4, wait=0.05, waiting=10)
-        batcher.start()
-        found = await asyncio.gather(*(batcher.ask(i) for i in range(10)))
-        with pytest.raises(Full):
-            await asyncio.gather(*(batcher.ask(i) for i in range(30)))
-        await batcher.stop()
-        return found, batcher.sizes
-
-    found, sizes = asyncio.run(go())
-    assert found == [i * 10 for i in range(10)]
-    assert seen[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert sizes[4] >= 2
-
-
-def test_an_error_in_a_batch_reaches_those_who_asked_and_no_others():
-    async def go():
-        batcher = Batcher(lambda items: [1 / item for item in items], most=1, wait=0, waiting=10)
-        batcher.start()
-        found = await asyncio.gather(*(batcher.ask(i) for i in (1, 0, 2)), return_exceptions=True)
-        await batcher.stop()
-        return found
-
-    first, second, third = asyncio.run(go())
-    assert (first, third) == (1, 0.5)
-    assert isinstance(second, ZeroDivisionError)
-
-
 def test_a_real_server_under_load_and_its_end(folder, capsys, monkeypatch):
     """Nothing is lost or mixed up; with SIGTERM what was begun is answered before the process ends with 0."""
     monkeypatch.setenv("XLA_FLAGS", "")
@@ -319,6 +268,9 @@ def test_what_cannot_be_served(folder, tmp_path, capsys):
     assert "--batch=0 is too small" in capsys.readouterr().err
     with pytest.raises(InputError, match="is no picture"):
         Network(folder, 1).read(b"", "x")
+    cut = encoded(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))[:90]
+    with pytest.raises(InputError, match=r"'x' is broken or no picture \(.*\); mend or remove it\.$"):
+        Network(folder, 1).read(cut, "x")  # whoever asks has no config
 
 
 def test_the_page_in_a_browser(folder, tmp_path):

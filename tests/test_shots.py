@@ -11,7 +11,7 @@ import toy
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from scripts import predict
+from scripts import assess, explain, predict
 from tl import build, predictor, shots, tasks
 from tl import episodes as maths
 from tl.data import transforms
@@ -148,7 +148,13 @@ def test_the_script_names_images_by_the_folders(run, capsys):
     assert [row["probabilities"].keys() for row in rows] == [{"class a", "class b"}] * 2
     assert "--shots FOLDER FILES" in (folder / "run" / "report.html").read_text()
     assert predict.main(flags) == 2
-    assert "give these, --shots FOLDER with a folder for each class" in capsys.readouterr().err
+    # Of three scripts one alone has such a flag.
+    others = [(explain, [str(folder / "queries"), "--out", str(folder / "page.html")]), (assess, [])]
+    found = [capsys.readouterr().err]
+    for script, more in others:
+        assert script.main(["--workdir", str(folder / "run"), *more]) == 2
+        found.append(capsys.readouterr().err)
+    assert all("ask it by scripts/predict.py --shots FOLDER, with a folder for each class" in said for said in found)
 
 
 def test_shots_that_cannot_be(tmp_path):

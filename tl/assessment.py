@@ -121,13 +121,17 @@ def _of_table(of: Assessed, by: str) -> np.ndarray:
     for row in rows:
         if not row[column] or known.setdefault(row["file"], row[column]) != row[column]:
             raise InputError(f"'{file}' must give '{row['file']}' one {column}, and gives it none, or two.")
-    found = []
+    found, used = [], {}
     for name in map(str, of.split.names):
         ends = (name, *("/".join(name.split("/")[i:]) for i in range(1, name.count("/") + 1)))
-        own = next((known[end] for end in ends if end in known), None)
+        own = next((end for end in ends if end in known), None)
         if own is None:
             raise InputError(f"'{file}' has no row for '{name}': give every image of the set {of.name} a group.")
-        found.append(own)
+        if used.setdefault(own, name) != name:
+            raise InputError(
+                f"'{file}' has a row for '{own}', in which '{used[own]}' and '{name}' both end: write more of them."
+            )
+        found.append(known[own])
     return np.array(found)
 
 

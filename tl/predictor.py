@@ -227,8 +227,8 @@ def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str
     episodes = bool(config.get("episode", {"way": 0})["way"])
     if episodes and not folder:
         raise InputError(
-            f"'{workdir}' tells new classes apart by a few images of each: give these, --shots FOLDER with a folder "
-            "for each class."
+            f"'{workdir}' tells new classes apart by some images of each: ask it by scripts/predict.py --shots FOLDER, "
+            "with a folder for each class; all else is for runs with classes of their own."
         )
     if folder and not episodes:
         raise InputError(f"'{workdir}' knows its own classes, and --shots is for a run of episodes: leave it out.")

@@ -119,13 +119,13 @@ def corrupted(image: np.ndarray, kind: str, level: int, rng: np.random.Generator
 # (image in 0..1, strength, generator) -> image
 BY_OPTICS: dict[str, Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]] = {
     "defocus_blur": lambda x, by, rng: optics.defocus(x, *by),
-    "glass_blur": lambda x, by, rng: optics.glass(x, *by, rng),
-    "motion_blur": lambda x, by, rng: optics.motion(x, *by, rng.uniform(-45, 45)),
+    "glass_blur": lambda x, by, rng: optics.glass(x, *by, rng=rng),
+    "motion_blur": lambda x, by, rng: optics.motion(x, *by, degrees=rng.uniform(-45, 45)),
     "zoom_blur": lambda x, by, rng: optics.zoom_blur(x, *by),
     "snow": optics.snow,
-    "frost": lambda x, by, rng: optics.frost(x, *by, rng),
-    "fog": lambda x, by, rng: optics.fog(x, *by, rng),
-    "elastic_transform": lambda x, by, rng: optics.elastic(x, *(share * min(x.shape[:2]) for share in by), rng),
+    "frost": lambda x, by, rng: optics.frost(x, *by, rng=rng),
+    "fog": lambda x, by, rng: optics.fog(x, *by, rng=rng),
+    "elastic_transform": lambda x, by, rng: optics.elastic(x, *(share * min(x.shape[:2]) for share in by), rng=rng),
 }
 
 

@@ -207,6 +207,6 @@ def _split(rows: Sequence[tuple[str, object]], files: Files) -> Split:
             data = readers[i]()
         except OSError as error:
             raise InputError(f"'{paths[i]}' cannot be read: {error}.") from error
-        return images.decode(data, paths[i])
+        return images.decode(data, paths[i], images.SKIPPED)
 
     return Split(load, {"label": np.asarray([label for _, label in rows])}, paths)

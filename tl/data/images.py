@@ -59,12 +59,16 @@ def resized(image: np.ndarray, height: int, width: int, box: tuple[int, int, int
     return _opencv.resize(np.ascontiguousarray(image[top:bottom, left:right]), (width, height), interpolation=how)
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+# Of images that a run reads by its config.
+SKIPPED = "mend or remove it, or, where a run trains on it, set config.skip_broken"
+
+
+def decode(data: bytes, name: str, remedy: str = "mend or remove it") -> np.ndarray:
     """One encoded picture -> uint8 (H, W, 3) RGB, turned as its EXIF orientation says.
 
     Transparent pixels are laid over white, as on a page. 16-bit grey is scaled to 8 bits. Of an animation the
-    first frame counts. Raises InputError with `name` for data that is broken, cut off, floating-point or
-    beyond MOST_PIXELS.
+    first frame counts. Raises InputError with `name` for data that is broken, which says the `remedy`, cut off,
+    floating-point or beyond MOST_PIXELS.
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -77,9 +81,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, ...
-        raise InputError(
-            f"'{name}' is broken or no picture ({error}); mend or remove it, or set skip_broken."
-        ) from error
+        raise InputError(f"'{name}' is broken or no picture ({error}); {remedy}.") from error
 
 
 def _plain_jpeg(picture: Image.Image, data: bytes) -> bool:

@@ -153,7 +153,7 @@ def _split(records: Any, row: tuple[str, str], label: str, feature: Any, name: s
 
     def load(i: int) -> Any:
         found = records[i][key]
-        return images.decode(found, names[i]) if field == "image" else sentence(found, names[i])
+        return images.decode(found, names[i], images.SKIPPED) if field == "image" else sentence(found, names[i])
 
     return Split(load, {"label": np.asarray(values)}, names, field=field)
 

@@ -156,6 +156,15 @@ def _unit(values: np.ndarray) -> bool:
     return bool(finite.size) and finite.min() >= 0 and finite.max() <= 1
 
 
+def answers(probabilities: Any, labels: Any, classes: Sequence[str], kind: str, matrix: Any) -> dict[str, Any]:
+    """What the page shows of all answers together, by the names of the template."""
+    return {
+        "scatters": scatters(probabilities, labels, classes) if kind == "regression" else [],
+        "calibration": calibration(probabilities, labels, kind),
+        "confusion": None if matrix is None else confusion(np.asarray(matrix), classes),
+    }
+
+
 def scatters(predicted: Any, true: Any, names: Sequence[str]) -> list[Any]:
     if predicted is None or true is None or not len(true):
         return []
