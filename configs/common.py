@@ -176,10 +176,8 @@ def get_config() -> ConfigDict:
     c.reverse_validation = False  # train back, from the target's predicted labels to the source, at the end: a score
     c.select = ""  # metric whose best evaluation is tested and exported, e.g. val/accuracy; "": the last step
     c.patience = 0  # evaluations without a better select before the run stops; 0: never
-
-    # wandb | mlflow | wandb+mlflow, extras of these names: rows, summary and page go there too. Where to is said in their
-    # own variables, e.g. WANDB_PROJECT, MLFLOW_TRACKING_URI.
-    c.tracking = ""
+    c.tracking = ""  # wandb | mlflow | wandb+mlflow: rows, summary and page go there too; extras of these names, told
+    # where to by variables of their own, e.g. WANDB_PROJECT, MLFLOW_TRACKING_URI
 
     # One run or many.
     c.seed = 0

@@ -20,9 +20,9 @@ from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.explanations import Predict
-from tl.finish import ASKS
 from tl.methods.base import head_name, layers_of
 from tl.net import Net
+from tl.pages import ASKS
 from tl.preprocess import Preprocess
 from tl.shots import Shots
 from tl.tasks import Task

@@ -73,6 +73,13 @@ def streams(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sorted(names, key=lambda name: ("test" not in name, name))
 
 
+def told(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of the summary, by the names of the template."""
+    table = results(summary)
+    shown = {"headlines": headlines(summary), "results": table, "streams": streams(table)}
+    return {**shown, "choices": choices(summary), "cost": cost(summary)}
+
+
 def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     """[(rule, step, accuracy on the target)] of the ways to choose that `selection.compared` put into a summary."""
     rules = [key.split("/")[1] for key in summary if key.startswith("selected/") and key.endswith("/target")]
