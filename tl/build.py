@@ -33,6 +33,7 @@ from tl import (
     train,
     weights,
     workdir,
+    zero_shot,
 )
 from tl import mesh as meshes
 from tl.config import Config
@@ -92,7 +93,10 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch:
         return done
     if config.get("reverse_validation", False):
         return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
-    return finish.complete(experiment(config), folder, quiet=quiet, report=report, watch=watch)
+    made, also = experiment(config), {}
+    if zero_shot.asked(config):
+        also = {"also": zero_shot.judge(config, made, experiment)}
+    return finish.complete(made, folder, quiet=quiet, report=report, watch=watch, **also)
 
 
 def experiment(
@@ -110,7 +114,8 @@ def experiment(
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     teacher = teachers.make(config)
-    dataset = inputs.open_data(config) if dataset is None else dataset
+    if dataset is None:
+        dataset = zero_shot.open_rows(config) if zero_shot.asked(config) else inputs.open_data(config)
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
     preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
@@ -192,6 +197,7 @@ def told(
     teacher: Part | None = None,
     episodes: Episodes | None = None,
     relations: int = 0,
+    nodes: Any = None,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
     episodes = episodes or inputs.episodes_of(config)
@@ -203,6 +209,11 @@ def told(
             f"config.data='{config.data}', config.task='{config.task}' and the method '{config.method}' do not go "
             "together: a knowledge graph, kg:FILE, is ranked, by a method that learns relations, and nothing else is."
         )
+    if ("nodes" in asked(module)) != (nodes is not None):
+        raise InputError(
+            f"config.zero_shot and the method '{config.method}' do not go together: rows of a classifier, of "
+            "config.zero_shot.weights, are predicted by dgp or nearest_rows, and these predict nothing else."
+        )
     facts = {
         "domains": max(1, domains),
         "target": target,
@@ -211,6 +222,7 @@ def told(
         "earlier": increments.earlier(config, first(wanted)),
         "episodes": episodes,
         "relations": relations,
+        "nodes": nodes,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -236,6 +248,7 @@ def make_method(
             + ("out." if teacher else "run:W or file:F.")
         )
     about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
+    about["nodes"] = dataset.nodes
     make = partial(told, config, module, wanted, loaded, **about)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):

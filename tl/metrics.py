@@ -146,6 +146,23 @@ def ranking(ranks: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"mrr": float((1 / places).mean()), **hits, "mean_rank": float(places.mean())}
 
 
+def matching(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """(N, D) vectors and (N, D) right ones -> the place of the right one among all N, from 1, by the cosine.
+
+    `hits` are shares of places up to that; of equal cosines half are ahead. NaN as in `classification`.
+    """
+    if not np.isfinite(outputs).all():
+        return dict.fromkeys(matching(np.ones_like(labels), labels), float("nan"))
+    one, other = (np.asarray(rows, np.float64) for rows in (outputs, labels))
+    lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+    cosines = (one @ other.T) / np.maximum(lengths, 1e-12)
+    own = np.diag(cosines)[:, None]
+    places = 1 + (cosines > own).sum(axis=1) + ((cosines == own).sum(axis=1) - 1) / 2
+    hits = {f"hits{most}": float((places <= most).mean()) for most in (1, 2, 5, 10)}
+    rest = {"mean_rank": float(places.mean()), "median_rank": float(np.median(places)), "cosine": float(own.mean())}
+    return {**hits, "mrr": float((1 / places).mean()), **rest}
+
+
 def forgetting(accuracy: np.ndarray) -> float:
     """(K, K) accuracy on group j after stage i >= j -> how far below its best each group but the last ends, the mean.
 

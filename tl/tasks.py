@@ -1,5 +1,6 @@
 """What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation.
 
+A matching asks for a vector of length 1, which is to be nearest, of those of all rows of a set, to the row's own.
 A ranking asks which of many entities, its classes, is the answer: outputs are scores (N, E) in training, in evaluation
 the (N,) filtered ranks of the answers, since a table of all scores would be too large to keep.
 """
@@ -126,6 +127,11 @@ def _ranking(name: str, classes: tuple[str, ...], *_: object) -> Task:
     return _unweighted(name, "ranking", 1, classes, each, metrics.ranking, lambda outputs: outputs)
 
 
+def _matching(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    each = losses.direction
+    return _unweighted(name, "matching", len(classes), classes, each, metrics.matching, lambda outputs: outputs)
+
+
 def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], each: Any, *rest: Any) -> Task:
     return Task(name, kind, outputs, classes, each, lambda found, labels: each(found, labels).mean(), *rest)
 
@@ -165,9 +171,10 @@ KINDS = {
     "multi_label": _multi_label,
     "regression": _regression,
     "ranking": _ranking,
+    "matching": _matching,
 }
 
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric such as `val/loss` is an error, by its last name."""
-    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse", "mean_rank"}
+    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse", "mean_rank", "median_rank"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
+import os
 import pathlib
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ def kg(argument: str, task: str) -> Dataset:
     it starts with, and its triples count. A relation that train does not know is an error.
     """
     texts = _read(pathlib.Path(argument).expanduser())
-    triples = {name: _parse(texts[name], FILES[name], argument) for name in FILES}
+    triples = _parsed(texts, argument)
     every = [triple for part in triples.values() for triple in part]
     entities = tuple(sorted({name for head, _, tail in every for name in (head, tail)}))
     forward = tuple(sorted({between for _, between, _ in every}))
@@ -43,6 +44,18 @@ def kg(argument: str, task: str) -> Dataset:
     parts = {name: _split(part, entities, relations, None if name == "train" else known) for name, part in rows.items()}
     digest = hashlib.sha256(b"\0".join(texts[name] for name in FILES)).hexdigest()
     return Dataset(parts, entities, digest, relations=relations)
+
+
+def triples_of(source: str) -> list[Triple]:
+    """All triples of `kg:FILE`, those of the three files; InputError for what is no knowledge graph."""
+    reader, _, argument = os.path.expandvars(source).partition(":")
+    if reader != "kg":
+        raise InputError(f"'{source}' is no knowledge graph: name one as kg:FILE.tar.gz or kg:FOLDER.")
+    return [one for part in _parsed(_read(pathlib.Path(argument).expanduser()), argument).values() for one in part]
+
+
+def _parsed(texts: Mapping[str, bytes], source: str) -> dict[str, list[Triple]]:
+    return {name: _parse(texts[name], FILES[name], source) for name in FILES}
 
 
 def _read(path: pathlib.Path) -> dict[str, bytes]:
