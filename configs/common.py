@@ -79,10 +79,18 @@ def get_config() -> ConfigDict:
         "weights": "",  # the classifier's: file:F, ...; "": this is no such run
         "model": "",  # of these weights
         "names": "",  # a JSON list of the classes in order, as WordNet ids: n02219486 is the entity 02219486
-        "seen": 300,  # classes drawn by seed whose rows are known; the other ones are test
+        "seen": 0,  # classes drawn by seed whose rows are known; the other ones are test
         "unseen": (),  # entities that are never drawn
         "images": "",  # data whose classes are unseen ones
         "entities": {},  # class of that data -> its entity
+    }
+
+    # A knowledge graph beside images.
+    c.graph = {
+        "data": "",  # kg:FILE; "": none
+        "entities": {},  # class -> its entity
+        "mistakes": False,  # how far off mistakes are by its hierarchy: .../mistake_height, mistake_path, height
+        "hops": 0,  # `fusion` learns the triples among entities so many steps from a class, and its ancestors
     }
 
     # What is predicted, and by which head.
@@ -215,6 +223,7 @@ def zero_shot(c: ConfigDict) -> None:
     c.zero_shot.weights = "file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors"
     c.zero_shot.model = "mobilenet_v2_tf"
     c.zero_shot.names = "$TL_DATA/weights/imagenet_wnids_sorted.json"
+    c.zero_shot.seen = 300
     c.zero_shot.unseen = ("02219486", "02206856")
     c.zero_shot.images = "tar:$TL_DATA/hymenoptera.tar"
     c.zero_shot.entities = {"ants": "02219486", "bees": "02206856"}

@@ -13,5 +13,5 @@ def get_config(arg):
     c.method_args = {"hidden": 512, "scale": 16.0}
     c.optim.name, c.optim.weight_decay = "adam", 5e-4
     c.schedule.name, c.schedule.lr = "constant", 1e-3
-    c.steps = 150
+    c.steps = 100
     return c

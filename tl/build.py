@@ -17,6 +17,7 @@ import jax
 import tl.methods
 from tl import (
     begin,
+    beside,
     checks,
     finish,
     hosts,
@@ -116,6 +117,7 @@ def experiment(
     teacher = teachers.make(config)
     if dataset is None:
         dataset = zero_shot.open_rows(config) if zero_shot.asked(config) else inputs.open_data(config)
+    dataset = beside.with_triples(config, dataset)
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
     preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
@@ -209,11 +211,7 @@ def told(
             f"config.data='{config.data}', config.task='{config.task}' and the method '{config.method}' do not go "
             "together: a knowledge graph, kg:FILE, is ranked, by a method that learns relations, and nothing else is."
         )
-    if ("nodes" in asked(module)) != (nodes is not None):
-        raise InputError(
-            f"config.zero_shot and the method '{config.method}' do not go together: rows of a classifier, of "
-            "config.zero_shot.weights, are predicted by dgp or nearest_rows, and these predict nothing else."
-        )
+    zero_shot.check(config, "nodes" in asked(module))
     facts = {
         "domains": max(1, domains),
         "target": target,
@@ -223,6 +221,7 @@ def told(
         "episodes": episodes,
         "relations": relations,
         "nodes": nodes,
+        "graph": beside.triples(config, first(wanted).classes)[1] if "graph" in asked(module) else None,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -277,7 +276,7 @@ def make_tasks(config: Config, dataset: Dataset) -> dict[str, tasks.Task]:
     """By name: those of config.tasks, else the one of config.task."""
     if dataset.tasks:
         return {name: tasks.of_some(tasks.make(name, *about)) for name, about in dataset.tasks.items()}
-    return {"label": make_task(config, dataset)}
+    return {"label": beside.measured(config, make_task(config, dataset))}
 
 
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:

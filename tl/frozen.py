@@ -77,7 +77,9 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     field = experiment.dataset.field
     if random_views(experiment) or jax.process_count() > 1 or not (on_accelerator() or field == "triple"):
         return {}
-    shapes = {name: rows[field] for name, rows in one_batch(experiment).items()}
+    shapes = {name: rows[field] for name, rows in one_batch(experiment).items() if field in rows}
+    if len(shapes) < len(experiment.streams):
+        return {}
     passes = {name: experiment.passes[name] for name in shapes}
     each = {name: math.prod(rows.shape[1:]) * rows.dtype.itemsize for name, rows in shapes.items()}
     if sum(each[name] * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
@@ -139,7 +141,9 @@ def map_shapes(experiment: Experiment, state: State, bind: Callable[..., Any]) -
     found: dict[Any, Mapping[str, Any]] = {}
     by_stream = {}
     for stream, rows in one_batch(experiment).items():
-        shape = rows[experiment.dataset.field]
+        shape = rows.get(experiment.dataset.field)
+        if shape is None:  # a graph's triples beside images do not go through the backbone
+            continue
         if shape not in found:
             read = {experiment.dataset.field: shape}
             found[shape] = jax.eval_shape(lambda p, s, b: bind(p, s).maps(b), state.params, state.stats, read)
@@ -172,6 +176,8 @@ def suffices(
             **{k: v for k, v in rows.items() if k != experiment.dataset.field},
             f"map/{name}": shapes[stream][name],
         }
+        if stream in shapes
+        else rows
         for stream, rows in one_batch(experiment).items()
     }
 
@@ -210,6 +216,9 @@ def cached(
         return compute(state.params, state.stats, batch)
 
     def rows(batches: EvalBatches, stream: str = "") -> dict[str, Any]:
+        assert batches.split is not None
+        if (field := batches.split.field) != experiment.dataset.field:
+            return collect(lambda batch: {field: batch[field]}, batches)
         folder = keys.folder(batches, stream)
         # Of several hosts one that found them in a cache of its own would be missing where the others gather.
         held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
@@ -220,12 +229,14 @@ def cached(
         cache.store(folder, name, (collect(features, [batch]) for batch in batches))
         return cache.stored(folder, memory=size <= MOST_BYTES) or {}
 
-    found = {stream: rows((experiment.views or experiment.passes)[stream], stream) for stream in experiment.streams}
+    given = {stream: (experiment.views or experiment.passes)[stream] for stream in experiment.streams}
+    found = {stream: rows(batches, stream) for stream, batches in given.items()}
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
     held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
-    count = sum(len(table["index"]) for table in found.values())
-    nbytes = sum(table[f"map/{name}"].nbytes for table in (*found.values(), *held.values()))
+    maps = [table[f"map/{name}"] for table in (*found.values(), *held.values()) if f"map/{name}" in table]
+    count = sum(len(table["index"]) for table in found.values() if f"map/{name}" in table)
+    nbytes = sum(rows.nbytes for rows in maps)
     say(
         f"everything up to '{name}' is frozen: computed once for {count} images "
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"

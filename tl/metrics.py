@@ -163,6 +163,22 @@ def matching(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {**hits, "mrr": float((1 / places).mean()), **rest}
 
 
+def severity(outputs: np.ndarray, labels: np.ndarray, heights: np.ndarray, paths: np.ndarray) -> dict[str, float]:
+    """How far off the answers are, by (C, C) heights of common ancestors and (C, C) steps between classes.
+
+    `mistake_height` and `mistake_path` are means over the mistakes, 0 where there are none, and `height` is over all
+    rows (Bertinetto et al. 2020, arXiv:1912.09393, section 2). NaN as in `classification`.
+    """
+    predicted = outputs.argmax(axis=1)
+    wrong = predicted != labels
+    if not np.isfinite(outputs).all():
+        return dict.fromkeys(("mistake_height", "mistake_path", "height"), float("nan"))
+    height, path = heights[labels, predicted], paths[labels, predicted]
+    found = {"mistake_height": height, "mistake_path": path}
+    of_mistakes = {name: float(values[wrong].mean()) if wrong.any() else 0.0 for name, values in found.items()}
+    return {**of_mistakes, "height": float(height.mean())}
+
+
 def forgetting(accuracy: np.ndarray) -> float:
     """(K, K) accuracy on group j after stage i >= j -> how far below its best each group but the last ends, the mean.
 

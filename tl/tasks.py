@@ -177,4 +177,5 @@ KINDS = {
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric such as `val/loss` is an error, by its last name."""
-    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse", "mean_rank", "median_rank"}
+    errors = {"loss", "mae", "ece", "mse", "mean_rank", "median_rank", "height", "mistake_height", "mistake_path"}
+    return metric.rsplit("/", 1)[-1] in errors

@@ -30,6 +30,15 @@ def asked(config: Config) -> bool:
     return bool(config.get("zero_shot", {"weights": ""})["weights"])
 
 
+def check(config: Config, predicts: bool) -> None:
+    """InputError where a method `predicts` rows of a classifier and the config asks for none, or does not and it does."""
+    if predicts != asked(config):
+        raise InputError(
+            f"config.zero_shot and the method '{config.method}' do not go together: dgp and nearest_rows predict rows "
+            "of config.zero_shot.weights, and nothing else does."
+        )
+
+
 def classifier(config: Config) -> tuple[np.ndarray, list[str]]:
     """(C, D + 1) kernel and bias of each class of config.zero_shot.weights, and the C names of entities.
 

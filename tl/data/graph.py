@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import hashlib
 import logging
@@ -133,6 +134,17 @@ def _both_ways(part: list[Triple], entities: Mapping[str, int], relations: Mappi
     there = np.array([(entities[h], relations[r], entities[t]) for h, r, t in part], np.int32)
     back = np.stack([there[:, 2], there[:, 1] + len(relations), there[:, 0]], axis=1)
     return np.concatenate([there, back])
+
+
+def questions(triples: Sequence[Triple]) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """The triples as rows of train, both ways, with their entities and relations in order of their numbers."""
+    entities = tuple(sorted({name for head, _, tail in triples for name in (head, tail)}))
+    forward = tuple(sorted({between for _, between, _ in triples}))
+    numbers = {name: i for i, name in enumerate(entities)}, {name: i for i, name in enumerate(forward)}
+    relations = (*forward, *(name + INVERSE for name in forward))
+    split = _split(_both_ways(list(triples), *numbers), entities, relations, None)
+    digest = hashlib.sha256(repr(triples).encode()).hexdigest()
+    return dataclasses.replace(split, origin=digest), entities, relations
 
 
 def _answers(rows: np.ndarray) -> dict[tuple[int, int], set[int]]:

@@ -44,6 +44,21 @@ def steps_up(above: Parents, entity: str) -> dict[str, int]:
     return found
 
 
+def around(triples: Sequence[Triple], centres: Sequence[str], hops: int) -> list[Triple]:
+    """The triples among the entities at most `hops` triples away from one of the `centres`, and their ancestors."""
+    linked, above = collections.defaultdict(set), collections.defaultdict(set)
+    for head, between, tail in triples:
+        linked[head].add(tail)
+        linked[tail].add(head)
+        if between in UP:
+            above[head].add(tail)
+    kept = set(centres)
+    for _ in range(hops):
+        kept |= {other for name in kept for other in linked[name]}
+    kept |= {wider for name in centres for wider in steps_up(above, name)}
+    return [one for one in triples if one[0] in kept and one[2] in kept]
+
+
 def check_entities(named: Mapping[str, str], triples: Sequence[Triple], source: str) -> None:
     """InputError where a class, of {class: entity}, is no entity of the graph."""
     known = {name for head, _, tail in triples for name in (head, tail)}

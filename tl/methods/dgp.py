@@ -1,8 +1,8 @@
 """Dense graph propagation predicts a classifier's rows (Kampffmeyer et al. 2019, arXiv:1805.11724; Wang et al. 2018).
 
 sum_k a_k A_k sigma(sum_k d_k D_k X T) U: X are features of the nodes, D_k the means over descendants k steps below and
-A_k over ancestors k steps above, d and a learnt softmaxes over k, sigma here ReLU. Rows are compared at length 1, by half
-the squared distance. Wang et al., arXiv:1803.08035, send features along one edge at a time, through more layers.
+A_k over ancestors k steps above, d and a learnt softmaxes over k, sigma here ReLU. Rows are compared at length 1, by
+half the squared distance. Wang et al., arXiv:1803.08035, send features along one edge at a time, through more layers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import contrast
-from tl.methods.base import Batch, Method, Part, the_matching, within
+from tl import contrast, graphs
+from tl.methods.base import Batch, Method, Part, within
 from tl.models.heads import Bottleneck, Head, Scalars
 from tl.tasks import Task
 
@@ -25,7 +25,7 @@ def make(
     tasks: Mapping[str, Task], *, hidden: int = 2048, dropout: float = 0.5, scale: float = 1.0, nodes: np.ndarray
 ) -> Method:
     """`hidden` features of each node, of which the part `rows` makes rows; X is multiplied by `scale`."""
-    task = the_matching(tasks, "dgp")
+    task = graphs.the_matching(tasks, "dgp")
     within("hidden", hidden, 1, 10**6)
     within("dropout", dropout, 0, 0.99)
     groups = len(nodes)

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import contrast
-from tl.methods.base import Batch, Method, the_matching, within
+from tl import contrast, graphs
+from tl.methods.base import Batch, Method, within
 from tl.tasks import Task
 
 
 def make(tasks: Mapping[str, Task], *, neighbours: int = 3, ridge: float = 0.0, nodes: np.ndarray) -> Method:
     """The mean over so many `neighbours`, by the cosine of their features; with `ridge` above 0 all classes count."""
-    task = the_matching(tasks, "nearest_rows")
+    task = graphs.the_matching(tasks, "nearest_rows")
     within("neighbours", neighbours, 1, math.inf)
     within("ridge", ridge, 0, math.inf)
 
