@@ -112,6 +112,7 @@ def experiment(
     mesh = checks.batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
     method_module = find_method(config.method)
     checks.arguments(method_module, config.method_args)
+    zero_shot.check(config, "nodes" in asked(method_module))
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     teacher = teachers.make(config)
@@ -211,7 +212,6 @@ def told(
             f"config.data='{config.data}', config.task='{config.task}' and the method '{config.method}' do not go "
             "together: a knowledge graph, kg:FILE, is ranked, by a method that learns relations, and nothing else is."
         )
-    zero_shot.check(config, "nodes" in asked(module))
     facts = {
         "domains": max(1, domains),
         "target": target,

@@ -31,7 +31,7 @@ def asked(config: Config) -> bool:
 
 
 def check(config: Config, predicts: bool) -> None:
-    """InputError where a method `predicts` rows of a classifier and the config asks for none, or does not and it does."""
+    """InputError where a method `predicts` rows and the config asks for none, or does not and it does."""
     if predicts != asked(config):
         raise InputError(
             f"config.zero_shot and the method '{config.method}' do not go together: dgp and nearest_rows predict rows "

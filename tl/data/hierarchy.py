@@ -116,5 +116,7 @@ def diffused(triples: Sequence[Triple], chosen: Sequence[str], width: int) -> np
         walks = start + spread @ walks
     walks /= np.linalg.norm(walks, axis=0)
     sizes, axes = np.linalg.eigh((walks.T @ walks).astype(np.float64))
-    kept = np.argsort(-sizes)[:width]
-    return (axes[:, kept] * np.sqrt(np.maximum(sizes[kept], 0))).astype(np.float32)
+    kept = np.argsort(-sizes, kind="stable")[:width]
+    found = axes[:, kept] * np.sqrt(np.maximum(sizes[kept], 0))
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
+    return (found * np.sign(largest)).astype(np.float32)  # an axis has no direction of its own
