@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression | ranking, of a graph's entities |
-    # matching, of a classifier's rows
+    # retrieval, of a classifier's rows
     c.tasks = ()  # several learnt together, in its place: ((NAME, {"of": label, the data's own | domain, which of A+B
     # it is from | thickness | slant, measured on the image; "kind": of label, as task above; "data": the one of A+B it
     # is about, whose classes may be others; "layer": NAME of a bottleneck that tasks share}), ...); {} is label
@@ -218,7 +218,7 @@ def graph(c: ConfigDict) -> None:
 
 def zero_shot(c: ConfigDict) -> None:
     """Rows of an ImageNet classifier, by WordNet; ants and bees are never seen, and there are images of them."""
-    c.model, c.weights, c.task = "vectors", "none", "matching"
+    c.model, c.weights, c.task = "vectors", "none", "retrieval"
     c.data = "kg:$TL_DATA/kg/WN18RR.tar.gz"
     c.zero_shot.weights = "file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors"
     c.zero_shot.model = "mobilenet_v2_tf"

@@ -128,20 +128,20 @@ def test_a_graph_without_a_hierarchy_is_refused():
         graph.triples_of("digits")
 
 
-def test_matching_by_hand():
+def test_retrieval_by_hand():
     """The third output is nearest to the first label, then to its own; the first two are at their own."""
     labels = np.eye(3)
     outputs = np.array([[2.0, 1, 0], [0, 1, 0], [3, 0, 2]])
-    found = metrics.matching(outputs, labels)
+    found = metrics.retrieval(outputs, labels)
     assert (found["hits1"], found["hits2"], found["median_rank"]) == (pytest.approx(2 / 3), 1, 1)
     assert found["mean_rank"] == pytest.approx(4 / 3)
     assert found["mrr"] == pytest.approx(2.5 / 3)
     assert found["cosine"] == pytest.approx((2 / 5**0.5 + 1 + 2 / 13**0.5) / 3)
     # The second label is level with the third: half a place.
-    assert metrics.matching(np.array([[1.0, 0, 0], [0, 1, 1], [0, 0, 1]]), labels)["mean_rank"] == pytest.approx(
+    assert metrics.retrieval(np.array([[1.0, 0, 0], [0, 1, 1], [0, 0, 1]]), labels)["mean_rank"] == pytest.approx(
         3.5 / 3
     )
-    assert np.isnan(metrics.matching(outputs * np.nan, labels)["hits1"])
+    assert np.isnan(metrics.retrieval(outputs * np.nan, labels)["hits1"])
     assert_allclose(losses.direction(jnp.array([[0.6, 0.8]]), jnp.array([[1.0, 0.0]])), [0.4], rtol=1e-6)
 
 
@@ -159,7 +159,7 @@ NODES = np.random.default_rng(1).normal(size=(2, 3, 4))
 NEAR = np.random.default_rng(2).uniform(size=(5, 6))
 TARGETS = np.random.default_rng(3).normal(size=(5, 4))
 TARGETS /= np.linalg.norm(TARGETS, axis=1, keepdims=True)
-TASK = build.tasks.make("label", "matching", tuple("abcd"))
+TASK = build.tasks.make("label", "retrieval", tuple("abcd"))
 
 
 def unit(x):
@@ -305,7 +305,7 @@ def unseen_rows(**changes):
         ({"zero_shot__weights": ""}, "do not go together"),
         ({"zero_shot__names": "/nowhere"}, "no such file: '/nowhere'"),
         ({"zero_shot__seen": 6}, "seen=6, but 6 classes"),
-        ({"task": "regression"}, "set config.task='matching'"),
+        ({"task": "regression"}, "set config.task='retrieval'"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said(changes, said):

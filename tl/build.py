@@ -96,7 +96,7 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch:
         return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
     made, also = experiment(config), {}
     if zero_shot.asked(config):
-        also = {"also": zero_shot.judge(config, made, experiment)}
+        also = {"also": zero_shot.judge(config, made.dataset)}
     return finish.complete(made, folder, quiet=quiet, report=report, watch=watch, **also)
 
 

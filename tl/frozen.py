@@ -217,7 +217,7 @@ def cached(
 
     def rows(batches: EvalBatches, stream: str = "") -> dict[str, Any]:
         assert batches.split is not None
-        if (field := batches.split.field) != experiment.dataset.field:
+        if (field := batches.split.field) != experiment.dataset.field:  # it does not go through the backbone
             return collect(lambda batch: {field: batch[field]}, batches)
         folder = keys.folder(batches, stream)
         # Of several hosts one that found them in a cache of its own would be missing where the others gather.
@@ -229,27 +229,20 @@ def cached(
         cache.store(folder, name, (collect(features, [batch]) for batch in batches))
         return cache.stored(folder, memory=size <= MOST_BYTES) or {}
 
-    given = {stream: (experiment.views or experiment.passes)[stream] for stream in experiment.streams}
-    found = {stream: rows(batches, stream) for stream, batches in given.items()}
+    found = {stream: rows((experiment.views or experiment.passes)[stream], stream) for stream in experiment.streams}
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
     held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
-    maps = [table[f"map/{name}"] for table in (*found.values(), *held.values()) if f"map/{name}" in table]
-    count = sum(len(table["index"]) for table in found.values() if f"map/{name}" in table)
-    nbytes = sum(rows.nbytes for rows in maps)
+    maps = [table for table in found.values() if f"map/{name}" in table]
+    count = sum(len(table["index"]) for table in maps)
+    nbytes = sum(table[f"map/{name}"].nbytes for table in (*maps, *held.values()))
     say(
         f"everything up to '{name}' is frozen: computed once for {count} images "
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"
     )
+    how = {"batch_size": config.batch_size, "seed": config.seed, "views": views}
     streams = {
-        stream: cache.cached_stream(
-            table,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            name=stream,
-            views=views,
-            places=experiment.orders.get(stream),
-        )
+        stream: cache.cached_stream(table, **how, name=stream, places=experiment.orders.get(stream))
         for stream, table in found.items()
     }
     batch = config.eval_batch_size or config.batch_size

@@ -106,11 +106,11 @@ def the_ranking(tasks: Mapping[str, Task], method: str) -> Task:
     return task
 
 
-def the_matching(tasks: Mapping[str, Task], method: str, nodes: Any) -> Task:
+def the_retrieval(tasks: Mapping[str, Task], method: str, nodes: Any) -> Task:
     """The only task, which must ask for vectors that are compared by their direction, with the `nodes` of its data."""
     (task, *others) = tasks.values()
     if nodes is None:
         raise InputError(f"a finished run of '{method}' answers about no files: its answers are in predictions.npz.")
-    if others or task.kind != "matching":
-        raise InputError(f"the method '{method}' predicts classifiers' rows: set config.task='matching'.")
+    if others or task.kind != "retrieval":
+        raise InputError(f"the method '{method}' predicts classifiers' rows: set config.task='retrieval'.")
     return task

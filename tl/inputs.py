@@ -67,6 +67,7 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     plain = lambda split: transforms.compose(transforms.evaluation(preprocess) if split.pictures else [])  # noqa: E731
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
+    evals = in_episodes(config, evaluated(dataset, config.seed, config.get("reverse_validation", False)))
     return Inputs(
         {
             name: streams.train_stream(
@@ -80,12 +81,7 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
             for name, split in splits.items()
             if config.cached_views
         },
-        {
-            name: streams.eval_batches(split, plain(split), batch, mesh)
-            for name, split in in_episodes(
-                config, evaluated(dataset, config.seed, config.get("reverse_validation", False))
-            ).items()
-        },
+        {name: streams.eval_batches(split, plain(split), batch, mesh) for name, split in evals.items()},
         orders,
         shapes.test.rows if shapes else 1,
     )

@@ -146,13 +146,13 @@ def ranking(ranks: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"mrr": float((1 / places).mean()), **hits, "mean_rank": float(places.mean())}
 
 
-def matching(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def retrieval(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """(N, D) vectors and (N, D) right ones -> the place of the right one among all N, from 1, by the cosine.
 
     `hits` are shares of places up to that; of equal cosines half are ahead. NaN as in `classification`.
     """
     if not np.isfinite(outputs).all():
-        return dict.fromkeys(matching(np.ones_like(labels), labels), float("nan"))
+        return dict.fromkeys(retrieval(np.ones_like(labels), labels), float("nan"))
     one, other = (np.asarray(rows, np.float64) for rows in (outputs, labels))
     lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
     cosines = (one @ other.T) / np.maximum(lengths, 1e-12)

@@ -1,6 +1,6 @@
 """What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation.
 
-A matching asks for a vector of length 1, which is to be nearest, of those of all rows of a set, to the row's own.
+A retrieval asks for a vector of length 1, which is to be nearest, of those of all rows of a set, to the row's own.
 A ranking asks which of many entities, its classes, is the answer: outputs are scores (N, E) in training, in evaluation
 the (N,) filtered ranks of the answers, since a table of all scores would be too large to keep.
 """
@@ -127,9 +127,9 @@ def _ranking(name: str, classes: tuple[str, ...], *_: object) -> Task:
     return _unweighted(name, "ranking", 1, classes, each, metrics.ranking, lambda outputs: outputs)
 
 
-def _matching(name: str, classes: tuple[str, ...], *_: object) -> Task:
+def _retrieval(name: str, classes: tuple[str, ...], *_: object) -> Task:
     each = losses.direction
-    return _unweighted(name, "matching", len(classes), classes, each, metrics.matching, lambda outputs: outputs)
+    return _unweighted(name, "retrieval", len(classes), classes, each, metrics.retrieval, lambda outputs: outputs)
 
 
 def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], each: Any, *rest: Any) -> Task:
@@ -171,7 +171,7 @@ KINDS = {
     "multi_label": _multi_label,
     "regression": _regression,
     "ranking": _ranking,
-    "matching": _matching,
+    "retrieval": _retrieval,
 }
 
 

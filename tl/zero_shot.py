@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
-from tl import begin, weights
-from tl import config as configs
+from tl import mesh as meshes
+from tl import models, optim, weights
 from tl.config import Config
-from tl.data import rows
-from tl.data.base import Dataset
+from tl.data import rows, sources, streams, transforms
+from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 from tl.evaluators.collect import Collected, collect
-from tl.train import Experiment
+from tl.net import Net
+from tl.preprocess import Preprocess
 
-# Of the run that sees the images: the untouched network, and every image once.
-LOOK = {"zero_shot.weights": "", "task": "classification", "method": "finetune", "method_args": {}, "steps": 0}
-LOOK |= {"val_fraction": 0.0, "batch_size": 32, "eval_batch_size": 32, "select": "", "optim.name": "adam"}
-LOOK |= {"classifier": "replace", "groups": ((".*", {}),)}
+BATCH = 32  # images that go through the network together
 
 
 def asked(config: Config) -> bool:
@@ -70,31 +70,30 @@ def open_rows(config: Config) -> Dataset:
     return rows.open_rows(config.data, found, names, **cuts)
 
 
-def judge(
-    config: Config, own: Experiment, experiment: Callable[[Config], Experiment]
-) -> Callable[[Mapping[str, Collected]], dict[str, float]]:
+def judge(config: Config, own: Dataset) -> Callable[[Mapping[str, Collected]], dict[str, float]]:
     """What will be said of the predicted rows on config.zero_shot.images, {} where none are named.
 
-    The images' run is made first, so that what is wrong with it is known before any training.
+    The images are opened first, so that what is wrong with them is known before any training.
     """
-    if not config.zero_shot.images:
+    about = config.zero_shot
+    if not about.images:
         return lambda collected: {}
-    changes = {**LOOK, **{key: config.zero_shot[key] for key in ("weights", "model")}, "data": config.zero_shot.images}
-    look = experiment(configs.merged(config, changes))
-    unseen, entities = list(own.dataset.splits["test"].names), config.zero_shot.entities
-    for name in look.dataset.classes:
-        if entities.get(name, "") not in unseen:
-            raise unknown(f"unseen class in config.zero_shot.entities for '{name}'", entities.get(name, ""), unseen)
-    true = np.array([unseen.index(entities[name]) for name in look.dataset.classes])
-    learnt = [split for name, split in own.dataset.splits.items() if name != "test"]
-    seen = np.concatenate([split.labels["label"] for split in learnt])
+    images = sources.open_source(about.images, val_fraction=0.0)
+    unseen = list(own.splits["test"].names)
+    for name in images.classes:
+        if about.entities.get(name, "") not in unseen:
+            raise unknown(
+                f"unseen class in config.zero_shot.entities for '{name}'", about.entities.get(name, ""), unseen
+            )
+    true = np.array([unseen.index(about.entities[name]) for name in images.classes])
+    seen = np.concatenate([split.labels["label"] for name, split in own.splits.items() if name != "test"])
 
     def said(collected: Mapping[str, Collected]) -> dict[str, float]:
         predicted = collected["test"]["outputs/label"]
-        found = features_of(look)
+        tables = features_of(about.weights, about.model, [images.splits[name] for name in ("train", "test")])
         values = {}
-        for name, tables in {"images": found[-1:], "all_images": found}.items():
-            table = {field: np.concatenate([part[field] for part in tables]) for field in tables[0]}
+        for name, chosen in {"images": tables[1:], "all_images": tables}.items():
+            table = {field: np.concatenate([part[field] for part in chosen]) for field in ("pooled", "label")}
             of_set = figures(table["pooled"], table["label"], predicted, seen, true)
             values |= {f"{name}/{metric}": value for metric, value in of_set.items()}
         return values
@@ -102,13 +101,22 @@ def judge(
     return said
 
 
-def features_of(look: Experiment) -> list[Collected]:
-    """`pooled` features and labels of the training images, then of those of test."""
-    state, _ = begin.init(look)
-    bind = begin.binder(look, lambda path: False)
-    compute = jax.jit(lambda params, stats, batch: {"pooled": bind(params, stats).maps(batch)["pooled"]})
-    sets = (look.passes["train"], look.evals["test"])
-    return [collect(lambda batch: compute(state.params, state.stats, batch), batches) for batches in sets]
+def features_of(spec: str, model: str, splits: Sequence[Split]) -> list[Collected]:
+    """`pooled` features of the untouched network and labels of each split."""
+    loaded = weights.load(spec, model)
+    assert loaded is not None
+    preprocess = loaded.preprocess if isinstance(loaded.preprocess, Preprocess) else models.preprocess(model)
+    flat = {path: leaf for path, leaf in loaded.flat.items() if path.split("/")[1] == "backbone"}
+    module, mesh = {"backbone": models.make(model)}, meshes.make_mesh()
+
+    @jax.jit
+    def compute(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        net = Net(module, (), {"backbone": preprocess}, variables["params"], variables["stats"])
+        return {"pooled": net.maps(batch)["pooled"]}
+
+    plain, size = transforms.compose(transforms.evaluation(preprocess)), -(-BATCH // mesh.size) * mesh.size
+    batches = [streams.eval_batches(split, plain, size, mesh) for split in splits]
+    return [collect(partial(compute, optim.nested_of(flat)), one) for one in batches]
 
 
 def figures(

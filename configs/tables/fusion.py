@@ -5,8 +5,16 @@ TL_DATA=FOLDER python scripts/table.py configs/tables/fusion.py
 
 # Class -> entity. WN18RR has no laptop and no mouse: they stand where what is right above them does.
 OFFICE = {
-    **{"1": "02769748", "2": "02834778", "3": "02938886", "4": "03261776", "5": "03614007"},
-    **{"6": "03985232", "7": "03211117", "8": "03277771", "9": "03797390", "10": "04009552"},
+    "1": "02769748",
+    "2": "02834778",
+    "3": "02938886",
+    "4": "03261776",
+    "5": "03614007",
+    "6": "03985232",
+    "7": "03211117",
+    "8": "03277771",
+    "9": "03797390",
+    "10": "04009552",
 }
 # Data -> what its runs have in common, its entities, and which parts a probe moves.
 DATA = {

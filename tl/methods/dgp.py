@@ -25,7 +25,7 @@ def make(
     tasks: Mapping[str, Task], *, hidden: int = 2048, dropout: float = 0.5, scale: float = 1.0, nodes: np.ndarray
 ) -> Method:
     """`hidden` features of each node, of which the part `rows` makes rows; X is multiplied by `scale`."""
-    task = graphs.the_matching(tasks, "dgp", nodes)
+    task = graphs.the_retrieval(tasks, "dgp", nodes)
     within("hidden", hidden, 1, 10**6)
     within("dropout", dropout, 0, 0.99)
     groups = len(nodes)

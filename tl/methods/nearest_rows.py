@@ -21,7 +21,7 @@ from tl.tasks import Task
 
 def make(tasks: Mapping[str, Task], *, neighbours: int = 3, ridge: float = 0.0, nodes: np.ndarray) -> Method:
     """The mean over so many `neighbours`, by the cosine of their features; with `ridge` above 0 all classes count."""
-    task = graphs.the_matching(tasks, "nearest_rows", nodes)
+    task = graphs.the_retrieval(tasks, "nearest_rows", nodes)
     within("neighbours", neighbours, 1, math.inf)
     within("ridge", ridge, 0, math.inf)
 
