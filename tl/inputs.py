@@ -33,14 +33,7 @@ from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
 ONE_KNOWN_TASK = (
-    "target",
-    "transductive",
-    "target_labels",
-    "unlabelled",
-    "nested",
-    "increments",
-    "earlier",
-    "classes",
+    *("target", "transductive", "target_labels", "unlabelled", "nested", "increments", "earlier", "classes"),
     "reverse_validation",
 )
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
@@ -62,8 +55,8 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     """What the method's batches hold, and what else it and evaluation go through."""
     splits = {name: stream_split(name, dataset, config) for name in method.streams}
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
-    chosen = {name: training_transforms(config, preprocess, name) if splits[name].pictures else [] for name in splits}
-    chosen = {name: transforms.compose(steps) for name, steps in chosen.items()}
+    steps = {name: training_transforms(config, preprocess, name) for name, split in splits.items() if split.pictures}
+    chosen = {name: transforms.compose(steps.get(name, [])) for name in splits}
     plain = lambda split: transforms.compose(transforms.evaluation(preprocess) if split.pictures else [])  # noqa: E731
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
