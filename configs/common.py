@@ -24,9 +24,9 @@ def get_config() -> ConfigDict:
 
     # The data and its splits: val is cut from train where there is none, and selection never sees test.
     c.data = "digits"  # digits | glyphs[:digits[-STYLE]] | npz:FILE | folder:DIR | tar:FILE[#DIR] | tfds:NAME[@DIR] |
-    # tsv:FILE, sentences, of NAME_train.tsv with those beside it | csv:FILE | kg:FILE, a knowledge graph for the model
-    # `triples` | features:FILE#NAME, vectors for the model `vectors` | noise:SIZE,CLASSES,COUNT; A+B: several labelled
-    # domains, of which a batch holds equal parts
+    # tsv:FILE, sentences, of NAME_train.tsv with those beside it | csv:FILE | conll:FILE, a tag for every word |
+    # kg:FILE, a knowledge graph for the model `triples` | features:FILE#NAME, vectors for the model `vectors` |
+    # noise:SIZE,CLASSES,COUNT; A+B: several labelled domains, of which a batch holds equal parts
     c.target = ""  # data of the domain to adapt to, whose labels no loss and no default selection sees
     c.transductive = False  # True: target images are trained on (unlabelled) and tested on; False: its test set is new
     c.target_labels = 0  # k labelled images of each class of the target, one more domain to learn from
@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
 
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression | ranking, of a graph's entities |
-    # retrieval, of a classifier's rows
+    # retrieval, of a classifier's rows | tags, of words
     c.tasks = ()  # several learnt together, in its place: ((NAME, {"of": label, the data's own | domain, which of A+B
     # it is from | thickness | slant, measured on the image; "kind": of label, as task above; "data": the one of A+B it
     # is about, whose classes may be others; "layer": NAME of a bottleneck that tasks share}), ...); {} is label
@@ -153,11 +153,13 @@ def get_config() -> ConfigDict:
     c.remat = False  # True: blocks keep their inputs alone and run again in the backward pass, to save memory
     c.keep_features = False  # True: what frozen layers computed stays on disk for later runs, as it does above 4 GiB
     c.cached_views = 0  # K: frozen layers see K random views of each image, one in each epoch in turn; 0: new ones
-    c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm and class weights average over each piece
-    # DP-SGD: each image's gradient is cut to the length `clip`, and noise of deviation noise * clip joins their sum;
-    # the summary gives the epsilon spent at `delta`, which holds while `seed` and the report, which shows images, stay
-    # secret. noise 0: off; the others 0: clip 1, delta 1e-5.
-    c.privacy = {"noise": 0.0, "clip": 0.0, "delta": 0.0}
+    c.accumulate = 1  # pieces a batch is cut into, to save memory; batch norm, class weights, tags average over each
+    c.privacy = {
+        "noise": 0.0,  # DP-SGD: noise of deviation noise * clip joins the sum of the images' gradients; 0: off
+        "clip": 0.0,  # the length to which each image's gradient is cut; 0: 1
+        "delta": 0.0,  # at which the summary gives the epsilon spent, while `seed` and the report, which shows images,
+        # stay secret; 0: 1e-5
+    }
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
     c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a
     # valley of val's loss is what the run ends with, see tl/averages.py; (): none

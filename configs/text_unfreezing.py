@@ -16,7 +16,7 @@ def get_config(arg):
     c.optim.layer_decay = 1 / 2.6
     c.schedule.lr = 1e-3
     c.epochs = 1
-    last = c.model_args.get("layers", 12 if c.model == "bert" else 6)
+    last = int(arg.get("model_args.layers", 12 if arg.get("model", c.model) == "bert" else 6))
     frozen = ("backbone", None)
     upper = [("|".join(f"backbone/layer{last - i}/" for i in range(count + 1)), {}) for count in range(3)]
     c.stages = (

@@ -4,8 +4,9 @@
         [--price MONEY_PER_CHIP_HOUR] [--json FILE] [--hlo FILE] [--option XLA_OPTION=VALUE ...] [--state]
 
 Memory, FLOPs and messages are the compiler's; times are a roofline model of them (tl/roofline.py), not measured.
-The weights are left out: they change no shape. `--state` prints what a chip holds between two steps, and compiles
-nothing. `--config.data=noise:224,1000,1281167` stands for any data set.
+The weights are left out: they change no shape. Only where sentences are read they say how many tokens there are, by
+their vocabulary; with weights=none, model_args.vocabulary and text.length say it. `--state` prints what a chip holds
+between two steps, and compiles nothing. `--config.data=noise:224,1000,1281167` stands for any data set of images.
 """
 
 from __future__ import annotations
@@ -71,23 +72,26 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """The figures as they are printed."""
     memory, image, seconds = found["memory"], found["per_image"], found["seconds"]
     chips, total = found["chips"], sum(m["count"] for m in found["collectives"])
-    rows = [
-        f"{found['topology']}: {chips} chips, {found['batch_size']} images a step, "
+    rows = found.get("rows", "images")  # figures of earlier versions are of these
+    kind = rows.split()[0]
+    each = "an image:" if kind == "images" else f"a {kind.removesuffix('s')}:"
+    printed = [
+        f"{found['topology']}: {chips} chips, {found['batch_size']} {rows} a step, "
         f"{found['batch_size'] / chips:g} a chip (compiled in {found['compile_seconds']:.0f} s)",
         f"memory a chip:  {size(memory['arguments'])} arguments (state and batch), {size(memory['temporaries'])} "
         f"temporaries, {size(memory['peak'])} at the peak of {size(memory['chip'])}",
-        f"an image:       {image['flops'] / 1e9:.2f} GFLOP, {size(image['bytes_accessed'])} accessed "
+        f"{each:<15} {image['flops'] / 1e9:.2f} GFLOP, {size(image['bytes_accessed'])} accessed "
         f"(the compiler's count), of which {size(image['hbm'])} in HBM",
         f"collectives:    {total}" + "".join(_message(m) for m in found["collectives"][:6]),
         f"roofline:       {1e3 * seconds['step']:.2f} ms a step: {1e3 * seconds['compute']:.2f} compute, "
         f"{1e3 * seconds['memory']:.2f} HBM, {1e3 * seconds['interconnect']:.2f} messages; "
-        f"{found['images_per_s']:,.0f} images/s at most",
+        f"{found['images_per_s']:,.0f} {kind}/s at most",
         f"the run:        {found['steps']:,} steps, {found['chip_hours']:.2f} chip-hours at least, as far as training"
         " goes",
     ]
     if "price" in found:
-        rows.append(f"price:          {found['price']:,.2f} at least")
-    return rows
+        printed.append(f"price:          {found['price']:,.2f} at least")
+    return printed
 
 
 def _message(m: Mapping[str, Any]) -> str:

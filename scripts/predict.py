@@ -7,7 +7,8 @@
 
 A run of episodes tells the classes of FOLDER apart, a folder of a few images for each. CSV has a column per class, JSON
 a list of objects. Folders are searched for images, in order of their names. Of a knowledge graph each question is
-answered by the ten best entities, a row each.
+answered by the ten best entities, a row each. Of a run that learnt tags every word has a row, and its tag; JSON lists
+the entities of each sentence beside its words.
 """
 
 from __future__ import annotations
@@ -49,13 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         loaded = predictor.load(options.workdir, options.shots)
         if options.triples:
             rows = loaded.triples(options.triples)
+        elif lines and loaded.tags:
+            rows = loaded.tagged(lines)
         else:
             said = loaded.texts(lines) if lines else loaded.files(files)
             rows = predictor.to_records(loaded, lines or [str(f) for f in files], said)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    text = json.dumps(rows, indent=1) + "\n" if options.format == "json" else to_csv(rows)
+    if options.format == "json":
+        text = json.dumps(rows, indent=1) + "\n"
+    else:
+        text = to_csv(by_word(rows) if loaded.tags else rows)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
     else:
@@ -97,6 +103,15 @@ def flattened(row: dict) -> dict:
             found |= {f"{key}/{column}": inner for column, inner in flattened(value).items()}
         else:
             found[key] = value
+    return found
+
+
+def by_word(rows: Sequence[dict]) -> list[dict]:
+    """A row per word of tagged sentences, which are numbered from 1; an entity stands at its first word."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        begin = {entity["first"]: f"{entity['type']}: {entity['text']}" for entity in row["entities"]}
+        found += [{"text": number, **word, "entity": begin.get(i, "")} for i, word in enumerate(row["words"])]
     return found
 
 

@@ -1,6 +1,6 @@
 """Run a table of configs and seeds, each cell once and for good, and write its results.
 
-    python scripts/table.py configs/tables/demo.py [--full] [--list] [--cells-only [--part K/N] | --no-run]
+    python scripts/table.py FILE [--full] [--only NAME] [--list | --no-run | --cells-only] [--part K/N]
 
 Finished cells go to docs/results/NAME.cells.jsonl, to be committed: a cell whose config stands there is never
 run again, on no machine. From them come docs/results/NAME.json and, of all tables together, docs/results.md.
@@ -42,7 +42,9 @@ def main(
             load, digest = tl.config.load, tl.config.digest
         path = pathlib.Path(options.config)
         table = read_table(path, full=options.full)
-        cells = results.expand(table, load, digest)
+        cells = [cell for cell in results.expand(table, load, digest) if options.only in cell.key]
+        if not cells:
+            raise InputError(f"--only '{options.only}' names no cell: give a part of a name that --list prints.")
         folder = root / "docs" / "results"
         records = folder / f"{table['name']}.cells.jsonl"
         todo = results.missing(cells, read_lines(records))
@@ -124,6 +126,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run a table of configs and seeds, each cell once and for good.")
     parser.add_argument("config", help="a file of configs/tables/")
     parser.add_argument("--full", action="store_true", help="the larger form of the table, get_config(full=True)")
+    parser.add_argument("--only", default="", metavar="NAME", help="only cells whose name holds this")
     parser.add_argument("--list", action="store_true", help="say which cells stand and which are missing, run nothing")
     writing = parser.add_mutually_exclusive_group()
     writing.add_argument("--cells-only", action="store_true", help="run and append cells, write no table")

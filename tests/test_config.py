@@ -248,3 +248,9 @@ def test_every_config_says_its_command(path):
     text = path.read_text()
     command = f"python main.py --config configs/{path.name}"
     assert command in text or (path.stem == "default" and "python main.py" in text)
+
+
+@pytest.mark.parametrize(("argument", "top"), [("", 6), ("model=bert", 12), ("model=bert,model_args.layers=4", 4)])
+def test_gradual_unfreezing_begins_at_the_top_of_the_model_that_is_asked_for(argument, top):
+    second = configs.load(f"configs/text_unfreezing.py:{argument}").stages[1]
+    assert second["groups"][1][0] == f"backbone/layer{top}/"

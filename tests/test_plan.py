@@ -66,7 +66,7 @@ def test_the_abstract_state_is_the_one_that_a_run_begins_with(name, model):
     assert all(jax.tree.leaves(same)), same
 
 
-@pytest.mark.parametrize("name", ["finetune", "adamatch", "irm"])
+@pytest.mark.parametrize("name", ["finetune", "adamatch", "irm", "text_tags"])
 def test_the_abstract_batch_is_the_one_that_a_run_reads(name):
     config = toy.toy_config(f"configs/{name}.py", **toy.METHODS[name])
     experiment = build.experiment(config)

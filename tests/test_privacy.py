@@ -110,3 +110,11 @@ def test_batch_norm_sees_the_whole_batch(tmp_path):
     frozen = build.experiment(toy.toy_config("configs/finetune.py", **{**changes, "frozen_stats": "all"}))
     with train.start(frozen, tmp_path / "run", quiet=True):
         pass
+
+
+@pytest.mark.parametrize("where", [{"privacy__noise": 1.0}, {"stages": ({}, {"privacy": {"noise": 1.0}})}])
+def test_stages_spend_more_than_one_of_them_counts(tmp_path, where):
+    config = toy.toy_config("configs/finetune.py", **{**toy.PLAIN, "stages": ({}, {"steps": 2}), **where})
+    with pytest.raises(InputError, match="this one has stages: leave one of them out"):
+        build.run(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import math
@@ -11,6 +10,7 @@ import pathlib
 import pytest
 from rich.console import Console
 
+from scripts import table as script
 from tl.errors import InputError
 from tl.report import results
 from tl.report.files import read_lines
@@ -32,21 +32,12 @@ def get_config(full):
 """
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("table_script", ROOT / "scripts" / "table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Bench:
     """The script in a folder of its own; its run returns seed / 10 and fails where told."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root, self.runs, self.fail, self.stop = root, [], set(), None
-        self.main = script().main
+        self.main = script.main
         self.table = root / "configs" / "tables" / "toy.py"
         self.table.parent.mkdir(parents=True)
         self.table.write_text(TABLE)
@@ -171,7 +162,12 @@ def test_a_half_written_cell_is_run_again(bench):
 
 def test_listing_and_rebuilding_run_nothing(bench, capsys):
     assert bench("--list") == 0
-    assert capsys.readouterr().out.count("missing  ") == 4
+    every = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing  ")]
+    assert len(every) == 4
+    assert bench("--list", "--only", every[0].split()[1]) == 0
+    assert 0 < capsys.readouterr().out.count("missing  ") < 4
+    assert bench("--only", "nobody") == 2
+    assert "--only 'nobody' names no cell" in capsys.readouterr().err
     assert bench("--no-run") == 0
     assert bench.rows == []
     assert "No cells yet." in (bench.root / "docs" / "results.md").read_text()
@@ -246,7 +242,7 @@ def test_the_terminal_table_prints_names_as_they_are():
 @pytest.mark.parametrize("full", [False, True])
 def test_the_tables_shipped_are_well_formed(full):
     for path in (ROOT / "configs" / "tables").glob("[!_]*.py"):
-        table = script().read_table(path, full=full)
+        table = script.read_table(path, full=full)
         assert all("seed" not in cell.get("overrides", {}) for cell in table["cells"])
 
 

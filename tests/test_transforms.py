@@ -162,6 +162,22 @@ def test_colour_jitter_equals_pillow():
     assert np.abs(ours.astype(int) - np.asarray(ImageEnhance.Color(picture).enhance(1.3))).max() <= 1
 
 
+def test_cutout():
+    """A grey square of half the side, cut by the frame where its middle is near it; the rest as it was."""
+    side, whole = round(min(IMAGE.shape[:2]) / 2), 0
+    for seed in range(40):
+        found = t.cutout(IMAGE, rng(seed))
+        gone = (found != IMAGE).any(axis=2)
+        assert (found[gone] == 127).all()
+        down, across = gone.any(axis=1).sum(), gone.any(axis=0).sum()
+        assert 0 < down <= side
+        assert 0 < across <= side
+        assert gone.sum() == down * across
+        whole += down == across == side
+    assert 0 < whole < 40
+    assert np.array_equal(t.cutout(IMAGE, rng(), 0.0), IMAGE)
+
+
 def test_greyscale():
     grey = t.greyscale(IMAGE, rng(), 1.0)
     assert (grey == grey[:, :, :1]).all()

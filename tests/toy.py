@@ -28,7 +28,7 @@ SMALL = {
     "labels_per_class": 4,
     "steps": 6,
     "eval_every": 3,
-    "save_every": 2,
+    "save_every": 100,  # every checkpoint costs as much as many of these steps
     "log_every": 1,
 }
 
@@ -131,6 +131,12 @@ TEXT = {
     "schedule__name": "constant",
     "model": "bert",
     "model_args": {"layers": 2, "width": 8, "heads": 2, "hidden": 12, "positions": 16},
+}
+TAGS = {
+    **TEXT,
+    "data": f"conll:{pathlib.Path(__file__).parent / 'golden' / 'tagged.txt'}",
+    "labels_per_class": 0,
+    "groups": ((".*", {}),),
 }
 WINDOWS = {**TEXT, "model": "textcnn", "model_args": {"width": 6, "sizes": (2, 3), "features": 4}}
 
@@ -239,6 +245,7 @@ METHODS = {
     "fusion": {**BESIDE, "method_args": {"rank": 3}},
     "text": TEXT,
     "text_cnn": WINDOWS,
+    "text_tags": TAGS,
     "dg_dann": {**GENERALISE, "method_args": {"hidden": (8,), "adapt": False}, "falls": "loss_source"},
 }
 

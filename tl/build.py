@@ -177,7 +177,11 @@ def make_modules(config: Config, wanted: Tasks, heads: bool, arguments: Mapping[
     if between and (config.head.get("pool") == "flatten" or config.head.get("maps", ())):
         raise InputError(f"config.head reads past {', '.join(between)}: set head.pool='gap', head.maps=() or drop it.")
     how = {"dtype": config.dtype, **_hashable(config.head.to_dict())}
-    last = {head_name(list(wanted), task.name): Head(outputs=task.outputs, **how) for task in wanted.values()}
+    of_tokens = {"tags": getattr(backbone, "token_map", "")}
+    last = {
+        head_name(list(wanted), task.name): Head(task.outputs, tokens=of_tokens.get(task.kind, ""), **how)
+        for task in wanted.values()
+    }
     return {"backbone": backbone, **between, **(last if heads else {})}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, inputs, tasks
+from tl import averages, inputs, models, tasks
 from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
@@ -57,6 +57,31 @@ def numbers(config: Config) -> None:
             raise InputError(f"config.{key}={config[key]} is too small: it must be at least {bound}.")
     then(config)
     averages.check(config)
+    tags(config)
+
+
+def tags(config: Config) -> None:
+    """Tags are of tokens: what is about whole sentences, or rows with a class, does not go with them."""
+    if config.task != "tags":
+        return
+    if config.model not in models.of_tokens():
+        raise InputError(
+            f"config.model='{config.model}' gives no features of single tokens, of which config.task='tags' is made: "
+            f"take {', '.join(models.of_tokens())}."
+        )
+    what = "config.task='tags'"
+    inputs.without(config, what, (*inputs.ONE_KNOWN_TASK, "tasks", "transferability", "reduce"))
+    about = {
+        "bottleneck.width": config.get("bottleneck", {"width": 0})["width"],
+        "head.maps": tuple(config.head.get("maps", ())),
+        "head.pool": config.head.pool if config.head.pool != "gap" else "",
+        "privacy.noise": config.get("privacy", {"noise": 0.0})["noise"],
+        "episode.way": config.get("episode", {"way": 0})["way"],
+        "data": config.data if "+" in config.data else "",
+    }
+    for key, value in about.items():
+        if value:
+            raise InputError(f"config.{key}={value!r} does not go with {what}: leave one of them out.")
 
 
 def then(config: Config) -> None:
@@ -108,7 +133,9 @@ def select(config: Config, wanted: Mapping[str, tasks.Task], dataset: Dataset) -
     for task in wanted.values() if len(dataset.splits.get("val", ())) else ():
         if not tasks.known(dataset.splits["val"].labels[task.name]).any():
             continue
-        probe = task.metrics(np.ones((2, task.outputs)), np.zeros_like(dataset.splits["train"].labels[task.name][:2]))
+        # Outputs of ones, of which every metric is defined: only its name is wanted.
+        labels = np.zeros_like(dataset.splits["train"].labels[task.name][:2])
+        probe = task.metrics(np.ones((*(labels.shape if task.kind == "tags" else (2,)), task.outputs)), labels)
         known += [f"{figures.prefix('val', task.name, wanted)}/{name}" for name in probe]
     if known and dataset.target and next(iter(wanted.values())).kind == "classification":
         known += [f"score/{name}" for name in validators.NAMES]

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import adapters, averages, checks, metrics, mistakes, optim, privacy, selection, train, weights
+from tl import adapters, averages, checks, mistakes, optim, privacy, selection, train, weights
 from tl import config as configs
 from tl import mesh as meshes
-from tl.evaluators import figures, validators
+from tl.evaluators import class_report, figures, validators
 from tl.evaluators.collect import Collected
 from tl.evaluators.embedding import both_domains
 from tl.report import html, images, provenance
@@ -24,7 +24,8 @@ from tl.report.files import plain, write_atomic
 from tl.step import State
 from tl.watch import Choice
 
-ASKS = {"tokens": "--text 'A SENTENCE'", "triple": '--triples "HEAD RELATION"'}
+# What a network reads in place of images -> how scripts/predict.py is asked.
+ASKS = {"tokens": "--text 'A SENTENCE'", "triple": "--triples 'HEAD RELATION'"}
 EVALUATED = ("before", "source", "val", "test", "target", "earlier")  # what figures are printed of
 
 MISTAKES = 8  # of which the report shows where they come from
@@ -206,7 +207,7 @@ def write_report(
     command = f"python scripts/predict.py --workdir {work.folder} "
     name = reported(collected)
     table = figures.labelled(task, collected[name]) if name else {}
-    probabilities = labels = confusion = None
+    probabilities = labels = counted = None
     examples: list[Any] = []
     if name and len(table[task.name]):
         labels, probabilities = table[task.name], task.probabilities(table[f"outputs/{task.name}"])
@@ -214,9 +215,8 @@ def write_report(
             # A class is one of its episode, and an image by itself has no answer.
             classes = tuple(f"class {i + 1}" for i in range(probabilities.shape[1]))
             command += "--shots FOLDER "
-        if task.kind in ("classification", "binary"):
-            confusion = metrics.confusion(labels, probabilities.argmax(axis=1), len(classes))
-        if confusion is not None and pictured:
+        counted = class_report.tables(task, labels, probabilities, classes)
+        if counted and pictured:
             examples = choose_examples(experiment, name, table, task.name, probabilities, classes)
     wrong = [image for image, _, true, predicted, _ in examples if true != predicted]
     return html.write_run(
@@ -232,8 +232,9 @@ def write_report(
         batch_image=first_batch(experiment) if pictured else None,
         pictures=shown,
         mistakes=mistakes.overlays(work, wrong[:MISTAKES], task.name),
-        confusion=confusion,
-        class_report=None if confusion is None else metrics.class_report(confusion),
+        confusion=counted and counted.confusion,
+        class_report=counted and counted.report,
+        reported=counted.names if counted else (),
         command=provenance.command(),
         predict=f"{command}{asks}" if predicts else "",
         params_table=parameter_table(work.state.params, work.optimizer),

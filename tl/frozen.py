@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
 MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
-FORMAT = 2  # of what lies on disk: to be raised when a backbone computes something else than before
+FEW_BYTES = 64  # of a row that costs a CPU more to fetch than to learn from
+FORMAT = 3  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
 class Feeds(NamedTuple):
@@ -74,14 +75,16 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     Its steps then wait neither for the host nor for the bus. A CPU's step is long enough to hide both, unless a row is
     a few numbers, of which the host would spend longer on a batch than the step.
     """
-    field = experiment.dataset.field
-    if random_views(experiment) or jax.process_count() > 1 or not (on_accelerator() or field == "triple"):
+    if random_views(experiment) or jax.process_count() > 1:
         return {}
+    field = experiment.dataset.field
     shapes = {name: rows[field] for name, rows in one_batch(experiment).items() if field in rows}
     if len(shapes) < len(experiment.streams):
         return {}
     passes = {name: experiment.passes[name] for name in shapes}
     each = {name: math.prod(rows.shape[1:]) * rows.dtype.itemsize for name, rows in shapes.items()}
+    if not on_accelerator() and max(each.values()) > FEW_BYTES:
+        return {}
     if sum(each[name] * batches.size for name, batches in passes.items()) > MOST_DEVICE_BYTES:
         return {}
     return {name: collect(lambda batch: {field: batch[field]}, batches) for name, batches in passes.items()}

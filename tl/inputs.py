@@ -12,18 +12,7 @@ import numpy as np
 
 from tl import models
 from tl.config import Config
-from tl.data import (
-    domains,
-    episodes,
-    images,
-    increments,
-    measured,
-    omniglot,
-    several,
-    sources,
-    streams,
-    transforms,
-)
+from tl.data import domains, episodes, images, increments, measured, omniglot, several, sources, streams, transforms
 from tl.data.base import Dataset, Split
 from tl.data.order import STRONG, Order
 from tl.episodes import Episodes, Shape
@@ -137,7 +126,7 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
 def check_kind(config: Config, dataset: Dataset) -> None:
     """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
     train = dataset.splits["train"]
-    fitting = models.reading("tokens" if train.field == "text" else train.field, numbers=bool(train.width))
+    fitting = models.reading("tokens" if train.written else train.field, numbers=bool(train.width))
     if config.model not in fitting:
         wanted = " or ".join(f"config.model='{name}'" for name in fitting) if len(fitting) < 6 else "another model"
         raise InputError(
@@ -264,11 +253,8 @@ def without(config: Config, what: str, keys: Sequence[str]) -> None:
 
 def open_by_class(config: Config) -> Dataset:
     """The config's data for episodes: classes for training, for validation and for test."""
-    without(
-        config,
-        "episodes, of classes that training does not know",
-        (*ONE_KNOWN_TASK, "tasks", "labels_per_class", "folds"),
-    )
+    what = "episodes, of classes that training does not know"
+    without(config, what, (*ONE_KNOWN_TASK, "tasks", "labels_per_class", "folds"))
     opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
     dataset = episodes.cut(opened, config.episode.classes, config.episode.rotations)
     if not config.episode.test:

@@ -10,12 +10,12 @@ import optax
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """(N, C) logits and (N,) integer labels -> (N,) negative log likelihood.
+    """(N, ..., C) logits and (N, ...) integer labels -> (N, ...) negative log likelihood.
 
     With `smoothing` e the target is (1 - e) one-hot + e / C (Szegedy et al. 2016, section 7).
     """
     logp = jax.nn.log_softmax(logits)
-    hit = jnp.take_along_axis(logp, labels[:, None], axis=-1)[:, 0]
+    hit = jnp.take_along_axis(logp, labels[..., None], axis=-1)[..., 0]
     return -(1 - smoothing) * hit - smoothing * logp.mean(axis=-1)
 
 
@@ -62,7 +62,7 @@ def mean_entropy(logits: jax.Array) -> jax.Array:
 
 
 def weighted_mean(losses: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """(N,) losses -> their mean; with (N,) `weights`, sum(w l) / sum(w), as class-weighted losses are averaged."""
+    """(N, ...) losses -> their mean; with `weights` of that shape sum(w l) / sum(w), as class weights are averaged."""
     if weights is None:
         return losses.mean()
     return jnp.sum(weights * losses) / jnp.maximum(jnp.sum(weights), jnp.finfo(losses.dtype).tiny)

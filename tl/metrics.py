@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tl import spans
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, C) -> (N, C) probabilities, in float64."""
+    """(..., C) -> (..., C) probabilities, in float64."""
     shifted = np.asarray(logits, np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
@@ -92,6 +95,50 @@ def multi_label(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "f1_macro": float(_ratio(2 * hit, chosen.sum(axis=0) + truth.sum(axis=0)).mean()),
         "auc": _mean_auc(truth.astype(float), probabilities),
     }
+
+
+def tagging(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """(N, L, C) logits and (N, L) tags, NONE where none is asked for -> figures of entities and of tokens.
+
+    Precision, recall and F1 are those of CoNLL's conlleval: an entity counts where type, first and last word are
+    right, all sentences together. `f1_TYPE` for each type. NaN as in `classification`.
+    """
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(tagging(np.zeros_like(logits), labels, names), float("nan"))
+    asked, predicted = labels != spans.NONE, logits.argmax(axis=-1)
+    picked = softmax(logits[asked])[np.arange(asked.sum()), labels[asked]]
+    types, report, together = entities(labels, predicted, names)
+    return {
+        **{name: float(values[0]) for name, values in together.items() if name != "support"},
+        "token_accuracy": float((predicted == labels)[asked].mean()),
+        "loss": float(-np.log(np.maximum(picked, 1e-300)).mean()),
+        **{f"f1_{kind}": float(value) for kind, value in zip(types, report["f1"], strict=True)},
+    }
+
+
+Report = dict[str, np.ndarray]
+
+
+def entities(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> tuple[tuple[str, ...], Report, Report]:
+    """(N, L) tags, NONE where nothing is asked, and (N, L) -> the types, the report of each and that of all together.
+
+    A report has precision, recall, f1 and support, 0 where a ratio has no denominator.
+    """
+    types = spans.types(names)
+    place = {kind: number for number, kind in enumerate(types)}
+    counts = np.zeros((3, len(types)))  # right, predicted, there
+    for row, answer in zip(labels, predicted, strict=True):
+        asked = row != spans.NONE
+        there, found = (set(spans.spans([names[int(tag)] for tag in tags[asked]])) for tags in (row, answer))
+        for count, held in zip(counts, (there & found, found, there), strict=True):
+            for kind, _, _ in held:
+                count[place[kind]] += 1
+    return types, _entity_report(*counts), _entity_report(*counts.sum(axis=1, keepdims=True))
+
+
+def _entity_report(hit: np.ndarray, chosen: np.ndarray, support: np.ndarray) -> Report:
+    ratios = {"precision": _ratio(hit, chosen), "recall": _ratio(hit, support), "f1": _ratio(2 * hit, chosen + support)}
+    return {**ratios, "support": support.astype(int)}
 
 
 def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:

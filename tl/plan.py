@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from tl import averages, begin, build, inputs, roofline, train
+from tl import averages, begin, build, inputs, models, roofline, train
 from tl import config as configs
 from tl import mesh as meshes
 from tl.advance import compiled
@@ -24,6 +24,7 @@ from tl.errors import InputError
 from tl.models import ops
 from tl.optim import Optimizer
 from tl.step import State
+from tl.text import Text
 
 # libtpu looks for a machine of its own and refuses a second process, unless told that there is no chip to share.
 ENVIRONMENT = {
@@ -160,12 +161,22 @@ def held(config: Config, name: str) -> int:
 def _ready(config: Config, name: str) -> tuple[Config, jax.sharding.Mesh]:
     if name.partition(":")[0] not in roofline.CHIPS:
         raise InputError(f"--topology {name} names no known chip: it must be one of {', '.join(roofline.CHIPS)}.")
-    # Weights change no shape, unless the method goes on from their classifier; what they say of preprocessing can be
-    # set by image_size.
-    if "source_outputs" not in build.asked(build.find_method(config.method)):
-        config = configs.merged(config, {"weights": "none"})
-    config = configs.merged(config, {"classifier": "auto"})
-    return config, meshes.make_mesh(devices(name), config.mesh)
+    return unweighted(config), meshes.make_mesh(devices(name), config.mesh)
+
+
+def unweighted(config: Config) -> Config:
+    """The config without its weights, where they change no shape."""
+    # They do where the method goes on from their classifier, and where a vocabulary stands beside them: it says how
+    # many tokens there are and how many a sentence has. What they say of images can be set by image_size.
+    asks = "source_outputs" in build.asked(build.find_method(config.method))
+    kept = {} if asks or models.reads(config.model) == "tokens" else {"weights": "none"}
+    return configs.merged(config, {**kept, "classifier": "auto"})
+
+
+def rows(experiment: train.Experiment) -> str:
+    """What the rows of a batch are, in words, with how long sentences are."""
+    holds, text = experiment.dataset.splits["train"].holds, experiment.preprocess["backbone"]
+    return f"{holds} of {text.length} tokens" if isinstance(text, Text) else holds
 
 
 def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.Path | None = None) -> dict[str, Any]:
@@ -193,6 +204,7 @@ def figures(config: Config, name: str, options: Mapping[str, Any], hlo: pathlib.
         "topology": name,
         "chips": mesh.size,
         "batch_size": config.batch_size,
+        "rows": rows(experiment),
         "compile_seconds": round(duration, 1),
         "compile_cpu_seconds": round(processors, 1),
         "memory": {

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, explanations, inputs, optim, prepared, shots, weights
+from tl import build, explanations, inputs, optim, prepared, shots, spans, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -20,16 +20,14 @@ from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.explanations import Predict
+from tl.finish import ASKS
 from tl.methods.base import head_name, layers_of
 from tl.net import Net
 from tl.preprocess import Preprocess
 from tl.shots import Shots
 from tl.tasks import Task
 from tl.tasks import make as make_task
-from tl.text import Text
-
-# What a network reads in place of images -> how scripts/predict.py is asked.
-ASKED = {"tokens": "--text or --lines, with sentences", "triple": "--triples 'HEAD RELATION'"}
+from tl.text import Text, apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Predictor:
     def of_images(self) -> Preprocess:
         """How images are prepared for it; InputError where it reads none."""
         if not isinstance(self.preprocess, Preprocess) or self.field != "image":
-            raise InputError(f"this run does not read images: ask it by {ASKED[self.field]}.")
+            raise InputError(f"this run does not read images: ask it by {ASKS[self.field]}.")
         return self.preprocess
 
     @functools.cached_property
@@ -120,13 +118,38 @@ class Predictor:
             raise InputError("this run reads no text: --text and --lines are for one that does.")
         return self._said(texts.split_of(lines, self.preprocess))
 
+    @property
+    def tags(self) -> bool:
+        """Whether it answers with a tag for every word."""
+        return any(task.kind == "tags" for task in self.tasks.values())
+
+    def tagged(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """For each sentence its words with their tags, None for a word that is cut off, and the entities in it."""
+        if not isinstance(self.preprocess, Text):
+            raise InputError("this run reads no text: --text and --lines are for one that does.")
+        ((name, task),) = self.tasks.items()
+        sentences = [apart(line) for line in lines]
+        said = self._said(texts.split_of(sentences, self.preprocess))[name]
+        records = []
+        for line, words, places, rows in zip(lines, sentences, self.preprocess.words_at(sentences), said, strict=True):
+            answers: list[dict[str, Any]] = [{"word": word, "tag": None, "probability": None} for word in words]
+            for place in np.flatnonzero(places >= 0):
+                best = int(rows[place].argmax())
+                answers[places[place]] |= {"tag": task.classes[best], "probability": float(rows[place, best])}
+            found = [
+                {"type": kind, "text": " ".join(words[begin:end]), "first": begin, "last": end - 1}
+                for kind, begin, end in spans.spans([answer["tag"] or spans.OUTSIDE for answer in answers])
+            ]
+            records.append({"text": line, "words": answers, "entities": found})
+        return records
+
     def _said(self, split: Split) -> dict[str, np.ndarray]:
         return {name: self.tasks[name].probabilities(values) for name, values in self.outputs(split).items()}
 
     def triples(self, questions: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
         """For each "HEAD RELATION" the `most` entities of the highest score, a row each, the best one first."""
         if not self.relations:
-            asked = ASKED.get(self.field, "image files")
+            asked = ASKS.get(self.field, "image files")
             raise InputError(f"the run has learnt no knowledge graph, of which --triples asks: ask it by {asked}.")
         (task,) = self.tasks.values()
         asked = np.array([graph.question(text, task.classes, self.relations) for text in questions], np.int32)

@@ -35,7 +35,7 @@ def make(
     text = of_text(config, known, dataset, grows=not loaded or bool(loaded.layers))
     if loaded and loaded.layers:
         loaded = weights.grown(loaded, len(text.vocabulary), config.seed)
-    return text, loaded, texts.tokenised(dataset, text) if dataset.field == "text" else dataset
+    return text, loaded, texts.tokenised(dataset, text) if dataset.splits["train"].written else dataset
 
 
 def of_images(config: Config, own: Preprocess | Text | None) -> Preprocess:
@@ -62,11 +62,12 @@ def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: 
     if len({(text.kind, text.vocabulary) for text in given.values()}) > 1:
         held = ", ".join(f"{name} of {len(text.vocabulary)} {text.kind}" for name, text in given.items())
         raise InputError(f"vocabularies differ ({held}), and a batch holds tokens of one: name weights of the same.")
-    if not given and config.weights != "none" and dataset.field == "text":
+    written = dataset.splits["train"].written
+    if not given and config.weights != "none" and written:
         raise InputError(
             f"no vocabulary stands beside the weights '{config.weights}': name a vocab.txt in config.text.vocabulary."
         )
-    train = texts.sentences(dataset.splits["train"]) if dataset.field == "text" else []
+    train = texts.sentences(dataset.splits["train"]) if written else []
     chosen = next(iter(given.values()), Text("words", FIRST["words"]))
     if grows and chosen.kind == "words" and "config.teacher" not in given:
         chosen = chosen.with_words(train)

@@ -145,7 +145,7 @@ def run_stages(
 
     `changes` are what each stage sets; `about` gives the summary what only the folders of all stages together tell.
     """
-    if config.get("privacy", {"noise": 0.0})["noise"]:
+    if any(configs.merged(config, dict(own)).get("privacy", {"noise": 0.0})["noise"] for own in ({}, *changes)):
         raise InputError("config.privacy counts the steps of one run, and this one has stages: leave one of them out.")
     if config.get("reverse_validation", False):
         raise InputError(

@@ -17,11 +17,14 @@ import numpy as np
 
 from tl import losses, metrics
 from tl.errors import InputError, unknown
+from tl.spans import NONE
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """`each(outputs (N, outputs), labels) -> (N,)` losses, `loss` is their mean. `metrics`, `probabilities`: numpy.
+
+    Of tags outputs are (N, L, outputs), and `loss` is the mean over all tokens with a tag, `each` over those of a row.
 
     `outputs_of` is the inverse of `probabilities`, up to what the metrics do not see: for averages of predictions.
     """
@@ -132,6 +135,24 @@ def _retrieval(name: str, classes: tuple[str, ...], *_: object) -> Task:
     return _unweighted(name, "retrieval", len(classes), classes, each, metrics.retrieval, lambda outputs: outputs)
 
 
+def _tags(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    def of_tokens(outputs: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        there = labels != NONE
+        return losses.cross_entropy(outputs, jnp.where(there, labels, 0)), there.astype(outputs.dtype)
+
+    return Task(
+        name,
+        "tags",
+        len(classes),
+        classes,
+        lambda outputs, labels: jax.vmap(losses.weighted_mean)(*of_tokens(outputs, labels)),
+        lambda outputs, labels: losses.weighted_mean(*of_tokens(outputs, labels)),
+        lambda outputs, labels: metrics.tagging(outputs, labels, classes),
+        metrics.softmax,
+        _log,
+    )
+
+
 def _unweighted(name: str, kind: str, outputs: int, classes: tuple[str, ...], each: Any, *rest: Any) -> Task:
     return Task(name, kind, outputs, classes, each, lambda found, labels: each(found, labels).mean(), *rest)
 
@@ -151,8 +172,11 @@ def of_some(task: Task) -> Task:
 
 
 def known(labels: Any) -> Any:
-    """(N,) or (N, K) labels, of jax or numpy -> (N,) whether a row has one."""
-    there = labels >= 0 if labels.dtype.kind in "iu" else labels == labels  # NaN is not itself
+    """(N,) or (N, K) labels, of jax or numpy -> (N,) whether a row has one; of tags a single one will do."""
+    whole = labels.dtype.kind in "iu"
+    there = labels >= 0 if whole else labels == labels  # NaN is not itself
+    if whole and labels.ndim == 2:
+        return there.any(axis=1)
     return there.all(axis=1) if labels.ndim == 2 else there
 
 
@@ -172,6 +196,7 @@ KINDS = {
     "regression": _regression,
     "ranking": _ranking,
     "retrieval": _retrieval,
+    "tags": _tags,
 }
 
 

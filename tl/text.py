@@ -28,6 +28,10 @@ WHOLE = 0.99  # share of sentences that a length chosen by the data leaves whole
 WORD = re.compile(r"n't\b|'(?:s|ve|re|d|ll|m)\b|[^\W_]+?(?=n't\b)|[^\W_]+|[,!?()]")
 
 
+# As it was written, or as its words: these are then taken as they are.
+Sentence = str | Sequence[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Text:
     """`vocabulary[i]` is the spelling of token i; `kind`: BERT's pieces of words, between [CLS] and [SEP], or `words`.
@@ -74,38 +78,59 @@ class Text:
         found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         return found
 
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokens(self, texts: Sequence[Sentence]) -> list[list[int]]:
         """The tokens of each sentence, one at least, none of them PADDING."""
         if self.kind == "words":
             number = self._numbers
             return [[number.get(word, 1) for word in words(text)] or [1] for text in texts]
         start, end = self._numbers["[CLS]"], self._numbers["[SEP]"]
-        found = self._pieces.encode_batch_fast(list(texts), add_special_tokens=False)
+        parted = not all(isinstance(text, str) for text in texts)
+        found = self._pieces.encode_batch_fast(list(texts), is_pretokenized=parted, add_special_tokens=False)
         return [[start, *encoded.ids, end] for encoded in found]
 
-    def rows(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+    def rows(self, texts: Sequence[Sentence]) -> tuple[np.ndarray, int]:
         """(N, length) int32, and how many of the sentences were cut; the last piece of each stays [SEP]."""
         found = self.tokens(texts)
-        rows = np.full((len(found), self.length), PADDING, np.int32)
+        return self._cut(found, PADDING), sum(len(tokens) > self.length for tokens in found)
+
+    def words_at(self, sentences: Sequence[Sequence[str]]) -> np.ndarray:
+        """(N, length) int32 beside `rows`: the number of the word whose first token stands there, else -1."""
+        if self.kind == "words":
+            return self._cut([list(range(len(sentence))) for sentence in sentences], -1)
+        encoded = self._pieces.encode_batch(list(sentences), is_pretokenized=True, add_special_tokens=False)
+        return self._cut([[-1, *begun(found.word_ids), -1] for found in encoded], -1)
+
+    def _cut(self, found: Sequence[list[int]], nothing: int) -> np.ndarray:
+        rows = np.full((len(found), self.length), nothing, np.int32)
         last = 1 if self.kind == "wordpiece" else 0
         for row, tokens in zip(rows, found, strict=True):
             if len(tokens) > self.length:
                 tokens = tokens[: self.length - last] + tokens[len(tokens) - last :]
             row[: len(tokens)] = tokens
-        return rows, sum(len(tokens) > self.length for tokens in found)
+        return rows
 
-    def fitted(self, texts: Sequence[str]) -> Text:
+    def fitted(self, texts: Sequence[Sentence]) -> Text:
         """The same with a length, a multiple of 8, that leaves WHOLE of these sentences uncut."""
         lengths = [len(tokens) for tokens in self.tokens(texts)]
         return dataclasses.replace(self, length=min(LONGEST, 8 * math.ceil(np.quantile(lengths, WHOLE) / 8)))
 
-    def with_words(self, texts: Iterable[str]) -> Text:
+    def with_words(self, texts: Iterable[Sentence]) -> Text:
         """The same and, behind it, the other words of these sentences, the frequent first."""
         counts = collections.Counter(word for text in texts for word in words(text) if word not in self._numbers)
         new = sorted(counts, key=lambda word: (-counts[word], word))
         return dataclasses.replace(self, vocabulary=(*self.vocabulary, *new))
 
 
-def words(text: str) -> list[str]:
+def begun(words: Sequence[int | None]) -> list[int]:
+    """The number of each piece's word -> the same, -1 for pieces that do not begin it."""
+    return [-1 if word is None or word == before else word for before, word in zip((None, *words), words, strict=False)]
+
+
+def words(text: Sentence) -> list[str]:
     """The lower-case words of a sentence."""
-    return WORD.findall(text.lower())
+    return WORD.findall(text.lower()) if isinstance(text, str) else [word.lower() for word in text]
+
+
+def apart(text: str) -> list[str]:
+    """The words of a sentence as they are tagged: by blanks, and punctuation at a word's ends by itself."""
+    return re.findall(r"\w(?:\S*\w)?|[^\w\s]", text)

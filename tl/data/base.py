@@ -14,11 +14,12 @@ class Split:
     """N images, or rows of another `field`, and their labels.
 
     `load(i)` gives image i as uint8 (H, W, 3) RGB, or with `width` D row i as float32 (D,), and may be called from
-    several threads. A `text` is a sentence, in whose place `tokens` stand before a run begins (tl/data/texts.py); rows
-    of another field are as the models want them that read it. A broken file raises InputError
-    with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes, float32 (N,) or
-    (N, K) for targets and multi-label. `names` are the file names or `SET/POSITION`, for reports. `in_memory` says
-    that `load` only indexes an array, so that more threads would bring nothing.
+    several threads. A `text` is a sentence, `words` are those of one, each with a tag; in their place stand `tokens`
+    before a run begins (tl/data/texts.py). Rows of another field are as the models want them that read it. A broken
+    file raises InputError with its name. `labels` holds one array of N rows for each task: int32 (N,) for classes,
+    float32 (N,) or (N, K) for targets and multi-label, int32 (N, L) for tags, -1 where there is none. `names` are the
+    file names or `SET/POSITION`, for reports. `in_memory` says that `load` only indexes an array, so that more threads
+    would bring nothing.
     """
 
     load: Callable[[int], Any]
@@ -35,13 +36,18 @@ class Split:
     @property
     def holds(self) -> str:
         """What the rows are, in words."""
-        named = {"image": "images", "text": "sentences", "tokens": "sentences", "triple": "triples"}
+        named = {"image": "images", "triple": "triples", **dict.fromkeys(("text", "words", "tokens"), "sentences")}
         return f"vectors of {self.width} numbers" if self.width else named.get(self.field, self.field)
 
     @property
     def pictures(self) -> bool:
         """Whether there is something to look at: neither vectors nor anything else than images."""
         return self.field == "image" and not self.width
+
+    @property
+    def written(self) -> bool:
+        """Whether the rows are sentences of which tokens are still to be made."""
+        return self.field in ("text", "words")
 
     def take(self, indices: np.ndarray | Sequence[int]) -> Split:
         """The images at `indices`, in that order."""

@@ -9,7 +9,7 @@ import numpy as np
 from tl.errors import InputError
 
 CLASS_KINDS = ("classification", "binary")
-KINDS = (*CLASS_KINDS, "multi_label", "regression", "ranking")
+KINDS = (*CLASS_KINDS, "multi_label", "regression", "ranking", "tags")
 
 
 def convert(
@@ -19,8 +19,10 @@ def convert(
 
     classification, binary, ranking: int32 (N,), each in 0..K-1, K = `classes`, else the number of `names`, else the
     largest + 1 (2 for binary). multi_label: float32 (N, K) of 0 and 1. regression: float32 (N,) or (N, K), all
-    finite. Raises InputError for a shape, type or value that the kind does not allow.
+    finite. tags: as they are. Raises InputError for a shape, type or value that the kind does not allow.
     """
+    if kind == "tags":
+        return dict(stored), names
     shaped = {split: _squeeze(y) for split, y in stored.items()}
     if kind in (*CLASS_KINDS, "ranking"):
         whole = {split: _integers(y, kind, source) for split, y in shaped.items()}

@@ -100,6 +100,10 @@ def place_of(name: str, task: Mapping[str, Any], names: tuple[str, ...]) -> int 
         raise unknown(f"source of labels in config.tasks.{name}.of", task["of"], SOURCES)
     if task.get("kind") and not is_own(task):
         raise InputError(f"config.tasks.{name}.kind is about the data's own labels: leave it out for '{task['of']}'.")
+    if task.get("kind") == "tags":
+        raise InputError(
+            f"config.tasks.{name}.kind='tags' is learnt alone: set config.task='tags' and no config.tasks."
+        )
     data = task.get("data", "")
     if data and data not in names:
         raise unknown(f"data in config.tasks.{name}.data", data, names)

@@ -1,5 +1,5 @@
 """A data set by one string: `digits`, `glyphs`, `noise`, `npz:FILE`, `folder:DIR`, `tar:FILE`, `features:FILE`,
-`omniglot:FILE`, `tsv:FILE`, `csv:FILE`, `kg:FILE`, `tfds:NAME`."""
+`omniglot:FILE`, `tsv:FILE`, `csv:FILE`, `conll:FILE`, `kg:FILE`, `tfds:NAME`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl.data import arrays, embedded, folders, graph, labels, omniglot, splits, texts, tfds
+from tl.data import arrays, embedded, folders, graph, labels, omniglot, splits, tagged, texts, tfds
 from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 
@@ -29,6 +29,7 @@ READERS = {
     "kg": graph.kg,
     "tsv": texts.tsv,
     "csv": texts.csv,
+    "conll": tagged.conll,
     "tfds": tfds.tfds,
 }
 
@@ -75,6 +76,8 @@ def open_source(
     if has_classes:
         occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
         _check_trained(parts, task, names, occurring, source)
+    if kind == "tags":
+        tagged.check_types(parts, task, names, source)
     if per_class:
         chosen = splits.first_per_class(parts["train"].labels[task], per_class, seed, names)
         parts["train"] = parts["train"].take(chosen)
@@ -90,6 +93,10 @@ def open_whole(
     parts = {name: split for name, split in found.splits.items() if len(split)}
     if not parts:
         raise InputError(f"'{source}' holds no images.")
+    of_words = next(iter(parts.values())).field == "words"
+    if of_words != (kind == "tags"):
+        wrong = "holds a tag for every word" if of_words else "holds no tags of words, as conll:FILE does"
+        raise InputError(f"config.data='{source}' {wrong}, and config.task is '{kind}': change one of them.")
     if skip_broken:
         parts = {name: _without_broken(split) for name, split in parts.items()}
     stored = {name: split.labels["label"] for name, split in parts.items()}

@@ -10,15 +10,17 @@ import logging
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tl.data.base import Dataset, Split
 from tl.data.folders import SPLIT_FOLDERS
 from tl.errors import InputError
-from tl.text import Text
+from tl.spans import NONE
+from tl.text import Sentence, Text
 
-SPLITS = {**SPLIT_FOLDERS, "dev": "val"}
+SPLITS = {**SPLIT_FOLDERS, "dev": "val", "testa": "val", "testb": "test"}
 HEADERS = ("label", "labels", "score", "class", "target")
 Rows = Iterator[tuple[int, str, str]]  # line, label, sentence
 
@@ -40,23 +42,20 @@ def files(argument: str, kind: str) -> dict[str, pathlib.Path]:
         path = path / f"train.{kind}"
     if not path.is_file():
         raise InputError(f"no such file: '{path}' (data={kind}:FILE).")
-    start = re.fullmatch(r"(.*[_.-])?train", path.stem)
-    if not start:
+    around = re.fullmatch(r"(.*[_.-])?train(\.\w+)?", path.name)
+    if not around:
         return {"train": path}
     found: dict[str, pathlib.Path] = {}
     for name, split in SPLITS.items():
-        beside = path.with_name(f"{start[1] or ''}{name}{path.suffix}")
+        beside = path.with_name(f"{around[1] or ''}{name}{around[2] or ''}")
         if beside.is_file() and found.setdefault(split, beside) != beside:
             raise InputError(f"'{found[split]}' and '{beside}' are both a set '{split}': move one of them elsewhere.")
     return found
 
 
 def _opened(argument: str, kind: str, rows: Callable[[str, pathlib.Path], Rows]) -> Dataset:
-    held, digest = {}, hashlib.sha256()
-    for split, path in files(argument, kind).items():
-        content = path.read_bytes()
-        digest.update(content)
-        held[split] = path, _checked(rows(_decoded(content, path), path), path)
+    read, digest = contents(argument, kind)
+    held = {split: (path, _checked(rows(text, path), path)) for split, (path, text) in read.items()}
     stored = {split: [label for _, label, _ in found] for split, (_, found) in held.items()}
     labels, classes = _numbers(stored)
     parts = {
@@ -69,7 +68,17 @@ def _opened(argument: str, kind: str, rows: Callable[[str, pathlib.Path], Rows])
         )
         for split, (path, found) in held.items()
     }
-    return Dataset(parts, classes, digest.hexdigest())
+    return Dataset(parts, classes, digest)
+
+
+def contents(argument: str, kind: str) -> tuple[dict[str, tuple[pathlib.Path, str]], str]:
+    """{split: its file and the text of that}, and a sha256 of all."""
+    held, digest = {}, hashlib.sha256()
+    for split, path in files(argument, kind).items():
+        content = path.read_bytes()
+        digest.update(content)
+        held[split] = path, _decoded(content, path)
+    return held, digest.hexdigest()
 
 
 def _decoded(content: bytes, path: pathlib.Path) -> str:
@@ -123,8 +132,8 @@ def _numbers(stored: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], tu
         return {split: np.array([numbers[label] for label in labels]) for split, labels in stored.items()}, tuple(names)
 
 
-def sentences(split: Split) -> list[str]:
-    """All of them, in order."""
+def sentences(split: Split) -> list[Any]:
+    """All of them, in order: strings, or the words of each."""
     return [split.load(i) for i in range(len(split))]
 
 
@@ -144,23 +153,45 @@ def apart(splits: Mapping[str, Split], other: Dataset) -> dict[str, Split]:
 
 
 def tokenised(dataset: Dataset, text: Text) -> Dataset:
-    """Tokens in place of all sentences; it says how many are cut."""
+    """Tokens in place of all sentences, and the tags of words at theirs; it says how many are cut."""
     parts = {}
     for name, split in dataset.splits.items():
-        rows, cut = text.rows(sentences(split))
+        held = sentences(split)
+        rows, cut = text.rows(held)
+        labels = at_tokens(name, split, held, text) if split.field == "words" else split.labels
         if cut:
             logging.getLogger(__name__).warning(
                 "%d of %d sentences of %s are longer than %d tokens, and cut: see config.text.length",
                 *(cut, len(split), name, text.length),
             )
-        parts[name] = dataclasses.replace(split, load=rows.__getitem__, field="tokens", in_memory=True)
+        how = {"load": rows.__getitem__, "labels": labels, "field": "tokens", "in_memory": True}
+        parts[name] = dataclasses.replace(split, **how)
     return dataclasses.replace(dataset, splits=parts)
 
 
-def split_of(lines: Sequence[str], text: Text) -> Split:
+def at_tokens(name: str, split: Split, sentences: Sequence[Sequence[str]], text: Text) -> dict[str, np.ndarray]:
+    """The tags of words as (N, length) of tokens; it says how many words have none of these.
+
+    The first piece of a word bears its tag, other pieces and padding none (Devlin et al. 2019, section 5.3).
+    """
+    words = text.words_at(sentences)
+    count = sum(map(len, sentences))
+    if lost := count - int((words >= 0).sum()):
+        logging.getLogger(__name__).warning(
+            "%d of %d words of %s have no token, cut off or without a letter: no tag of theirs is learnt or asked for",
+            *(lost, count, name),
+        )
+    return {
+        task: np.where(words >= 0, np.take_along_axis(tags, np.maximum(words, 0), axis=1), NONE)
+        for task, tags in split.labels.items()
+    }
+
+
+def split_of(lines: Sequence[Sentence], text: Text) -> Split:
     """Sentences to be answered, as tokens; InputError for an empty one."""
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not (line.strip() if isinstance(line, str) else line):
             raise InputError(f"text {number} of {len(lines)} is empty: there is nothing to predict, leave it out.")
-    asked = Split(lines.__getitem__, {}, list(lines), field="text")
+    field = "text" if all(isinstance(line, str) for line in lines) else "words"
+    asked = Split(lines.__getitem__, {}, [str(line) for line in lines], field=field)
     return tokenised(Dataset({"the given": asked}, (), ""), text).splits["the given"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.data import images
+from tl.data import images, tagged
 from tl.data.base import Dataset, Split
 from tl.data.folders import SPLIT_FOLDERS
 from tl.errors import InputError
@@ -26,7 +26,8 @@ def tfds(argument: str, task: str) -> Dataset:
 
     Without DIR it is $TFDS_DATA_DIR, else ~/tensorflow_datasets. The image is the feature `image` or the only
     one that is an image; where there is none, rows are sentences, the feature `text` or the only text. The label is
-    the feature named `task`, else `label`, else the only class label.
+    the feature named `task`, else `label`, else the only class label. With a list `tokens` of texts, rows are tagged
+    words, and their tags the list `tags` or `ner`.
     Splits other than train, validation and test are ignored, unless there is only one.
     """
     name, _, place = argument.partition("@")
@@ -40,6 +41,12 @@ def tfds(argument: str, task: str) -> Dataset:
 
     builder: Any = tensorflow_datasets.builder_from_directory(folder)
     features: Mapping[str, Any] = builder.info.features
+    # the record files are large: their names and sizes and the two small files' contents identify them
+    identity = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
+    small = [(folder / f).read_bytes() for f in (INFO, "features.json") if (folder / f).is_file()]
+    digest = hashlib.sha256(repr((identity, small)).encode()).hexdigest()
+    if "tokens" in features:
+        return tagged.of_sentences(_tagged(builder, argument), digest)
     (image, field), label = _row_key(features, argument), _label_key(features, task, argument)
     parts = {}
     for split, key in _splits(list(builder.info.splits), argument).items():
@@ -47,11 +54,24 @@ def tfds(argument: str, task: str) -> Dataset:
         raw = {image: tensorflow_datasets.decode.SkipDecoding()} if field == "image" else None
         records = builder.as_data_source(key, decoders=raw)
         parts[split] = _split(records, (image, field), label, features[label], f"{name}/{key}")
-    # the record files are large: their names and sizes and the two small files' contents identify them
-    identity = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
-    small = [(folder / f).read_bytes() for f in (INFO, "features.json") if (folder / f).is_file()]
-    digest = hashlib.sha256(repr((identity, small)).encode()).hexdigest()
     return Dataset(parts, _class_names(features[label]), digest)
+
+
+def _tagged(builder: Any, argument: str) -> dict[str, list[tagged.Sentence]]:
+    """{split: its sentences}, those without a word left out."""
+    features = builder.info.features
+    label = next((key for key in ("tags", "ner") if key in features), "")
+    if not label or not (names := _class_names(features[label])):
+        raise InputError(f"'tfds:{argument}' has tokens, and no list 'tags' or 'ner' of classes, only {[*features]}.")
+    found: dict[str, list[tagged.Sentence]] = {}
+    for split, key in _splits(list(builder.info.splits), argument).items():
+        found[split] = []
+        for i, record in enumerate(builder.as_data_source(key)):
+            where = f"{argument.partition('@')[0]}/{key}/{i}"
+            words = [sentence(word, where) for word in record["tokens"]]
+            tags = [tagged.tag(names[number], f"'{where}'") for number in record[label]]
+            found[split] += [(where, words, tags)] if words else []
+    return found
 
 
 def locate(name: str, place: pathlib.Path | None) -> pathlib.Path:

@@ -23,7 +23,8 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Steps = Sequence[tuple[str, dict[str, Any]]]
 
 FIXED = ("resize", "centre_crop")  # those that draw nothing
-BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop")  # that change a stroke's form
+# Those that change a stroke's form.
+BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop", "cutout")
 BILINEAR = Image.Resampling.BILINEAR
 
 
@@ -165,6 +166,16 @@ def greyscale(image: np.ndarray, rng: np.random.Generator, probability: float = 
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
+def cutout(image: np.ndarray, rng: np.random.Generator, fraction: float = 0.5, fill: int = 127) -> np.ndarray:
+    """A square of `fraction` of the short side is `fill`, its middle anywhere (DeVries and Taylor 2017)."""
+    height, width = image.shape[:2]
+    side = round(fraction * min(height, width))
+    top, left = (int(rng.integers(length)) - side // 2 for length in (height, width))
+    found = image.copy()
+    found[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = fill
+    return found
+
+
 def colour_jitter(
     image: np.ndarray,
     rng: np.random.Generator,
@@ -234,6 +245,7 @@ TRANSFORMS = {
         low_resolution,
         colour_jitter,
         greyscale,
+        cutout,
     )
 }
 

@@ -1,5 +1,7 @@
 """Adaptive batch normalisation (Li et al. 2016, arXiv:1603.04779): the target's own statistics, and nothing else.
 
+    mean <- 0.9 mean + 0.1 mean(x),  var <- 0.9 var + 0.1 var(x)    x: what enters a batch norm, of a target batch
+
 The second of two stages (see configs/adabn.py): no parameter moves, running statistics forget the source's.
 """
 

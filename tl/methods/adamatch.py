@@ -1,4 +1,10 @@
-"""AdaMatch (Berthelot et al. 2022, arXiv:2106.04732, section 3): FixMatch between domains, eq. 1 to 7."""
+"""AdaMatch (Berthelot et al. 2022, arXiv:2106.04732, section 3): FixMatch between domains, eq. 1 to 7.
+
+loss = (CE(z_s, y) + CE(z'_s, y)) / 2 + weight m(t) mean[sure CE(z'_t, q)]    ': the other, strong view
+z_s = u z(s and t in a batch) + (1 - u) z(s alone),  u ~ U(0, 1)
+q = stop(p_t mean(p_s) / mean(p_t)), of sum 1,  sure = max q >= threshold mean(max p_s)
+m(t) = 1/2 - cos(min(pi, 2 pi t)) / 2
+"""
 
 from __future__ import annotations
 

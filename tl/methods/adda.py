@@ -1,5 +1,8 @@
 """Adversarial discriminative adaptation (Tzeng et al. 2017, arXiv:1702.05464): eq. 5 to 9, the second of two stages.
 
+    discriminator:  min (CE(D(f0(s)), 0) + CE(D(f(t)), 1)) / 2    f0: the network that the stage begins with
+    encoder:        min CE(D(f(t)), 0)
+
 The run must start from a network trained on the source (config.stages, see configs/adda.py). Its features of source
 images stay what they are; those of target images move until a discriminator takes them for the source's.
 """

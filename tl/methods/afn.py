@@ -1,4 +1,8 @@
-"""Stepwise adaptive feature norm (Xu et al. 2019, arXiv:1811.07456): features grow a step at a time, eq. 7."""
+"""Stepwise adaptive feature norm (Xu et al. 2019, arXiv:1811.07456): features grow a step at a time, eq. 7.
+
+loss = CE(z_s, y) + weight (g(s) + g(t)) + entropy mean H(p_t)
+g(x) = mean (|f(x)| - stop(|f(x)|) - step)^2
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Attention transfer (Zagoruyko and Komodakis 2017, arXiv:1612.03928): to look where the teacher looks, eq. 2."""
+"""Attention transfer (Zagoruyko and Komodakis 2017, arXiv:1612.03928): to look where the teacher looks, eq. 2.
+
+loss = CE(z, y) + weight / 2 sum_maps mean (Q - Q_teacher)^2
+Q = q / |q|,  q: the mean over channels of the squares of a map
+"""
 
 from __future__ import annotations
 

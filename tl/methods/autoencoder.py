@@ -1,5 +1,7 @@
 """The convolutional autoencoder (Masci et al. 2011, ICANN): pooled features from which a decoder draws the image again.
 
+    loss = mean (decoder(f(x + noise e)) - x)^2,  e ~ N(0, 1)
+
 With `noise` it is the denoising one (Vincent et al. 2010, JMLR 11, section 3): the clean image from a noisy one.
 """
 

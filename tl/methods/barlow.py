@@ -1,4 +1,8 @@
-"""Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2): views agree, and no two features say the same."""
+"""Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2): views agree, and no two features say the same.
+
+loss = sum_i (1 - C_ii)^2 + weight sum_(i != j) C_ij^2
+C: correlations over a batch between the projections of two views
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
 """Bi-Tuning (Zhong et al. 2020, arXiv:2011.06182): classes and single images learn from each other's keys, section 4.
 
+    loss = CE(z, y) + weight_classes L(w_y, f) + weight_images L(g(f), g'(f'))    ': the slow network, another view
+    L(a, k) = -mean over k+ of log(exp(a k+ / temperature) / sum over all keys k of exp(a k / temperature))
+    k+: the own key and the kept keys of class y;  slow <- momentum slow + (1 - momentum) network
+
 Keys are features of other views by a slowly following network, a queue for each class. The classifier's weights are
 constant in the contrastive term, as in the Transfer Learning Library.
 """

@@ -1,4 +1,8 @@
-"""Conditional adversarial adaptation (Long et al. 2018, arXiv:1705.10667): domains told from f (x) g, eq. 5 to 8."""
+"""Conditional adversarial adaptation (Long et al. 2018, arXiv:1705.10667): domains told from f (x) g, eq. 5 to 8.
+
+loss = CE(z_s, y) + weight (mean_s w CE(D(h), 0) + mean_t w CE(D(h), 1)) / 2
+h = reverse(f (x) stop(p), 2 / (1 + exp(-alpha t)) - 1),  w = 1; CDAN+E: w ~ 1 + exp(-H(p)), of mean 1
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,10 @@ def make(
     hidden: tuple[int, ...] = (1024, 1024),
     norm: bool = True,
 ) -> Method:
-    """`entropy`: rows weigh by their certainty (CDAN+E, eq. 8). Others: see dann.py."""
+    """`entropy`: rows weigh by their certainty (CDAN+E, eq. 8). `alpha`: how fast the reversed gradient grows.
+
+    `hidden`, `norm`: layers of the discriminator and whether they have batch norm.
+    """
     task = the_classification(tasks, "cdan")
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

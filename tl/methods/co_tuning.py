@@ -1,5 +1,8 @@
 """Co-Tuning (You et al. 2020, NeurIPS): the weights' own classifier learns on, from what old classes say of new ones.
 
+    loss = CE(z, y) + weight CE(z_old, R_y)
+    R_y: the mean of softmax(z_old) over the images of class y, at the start
+
 p(old class | new class) is the mean of the old classifier's predictions over the images of a new class (their direct
 way); its cross-entropy is added to the new classifier's.
 """

@@ -1,6 +1,9 @@
 """ComplEx: DistMult over complex numbers (Trouillon et al. 2016, arXiv:1606.06357, equation 9), with the penalty N3.
 
-score(h, r, t) = Re(sum_i h_i r_i conjugate(t_i)). N3 and its weight: Lacroix et al. 2018, arXiv:1806.07297, equation 4.
+    score(h, r, t) = Re(sum_i h_i r_i conjugate(t_i))
+    loss = CE(scores of all entities, t) + n3 mean sum_i (|h_i|^3 + |r_i|^3 + |t_i|^3)
+
+N3 and its weight: Lacroix et al. 2018, arXiv:1806.07297, equation 4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Deep CORAL (Sun and Saenko 2016, arXiv:1607.01719, eq. 1 and 6); over several labelled domains as in DomainBed."""
+"""Deep CORAL (Sun and Saenko 2016, arXiv:1607.01719, eq. 1 and 6); over several labelled domains as in DomainBed.
+
+loss = CE(z_s, y) + weight mean over pairs of domains of |C_a - C_b|^2 / (4 D^2)
+C: the covariance of a domain's D features
+"""
 
 from __future__ import annotations
 

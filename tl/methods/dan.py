@@ -1,4 +1,9 @@
-"""Deep adaptation network (Long et al. 2015, arXiv:1502.02791): a small mean discrepancy of the features, eq. 4."""
+"""Deep adaptation network (Long et al. 2015, arXiv:1502.02791): a small mean discrepancy of the features, eq. 4.
+
+loss = CE(z_s, y) + weight MMD^2
+MMD^2 = mean_(i != j) (k(s_i, s_j) + k(t_i, t_j) - k(s_i, t_j) - k(t_i, s_j))
+k(a, b) = sum_(c in scales) exp(-|f(a) - f(b)|^2 / (2 c m)),  m: the mean squared distance of features, stopped
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Domain-adversarial training (Ganin et al. 2016, arXiv:1505.07818): features that tell no domain apart, eq. 9 and 18.
 
+    loss = CE(z_s, y) + weight mean over domains of CE(D(reverse(f, a(t))), domain) + singular sum_streams s_1(f)^2
+    a(t) = 2 / (1 + exp(-alpha t)) - 1,  s_1: the largest singular value of a stream's features
+
 Without a target the labelled domains are told apart: domain generalisation as in DomainBed (arXiv:2007.01434).
 """
 
@@ -32,6 +35,7 @@ def make(
 
     `hidden`, `norm`: layers of the discriminator and whether they have batch norm. `singular`: weight of batch spectral
     penalisation (Chen et al. 2019, BSP, eq. 6), on the largest singular value of each domain's features.
+    Without `adapt` a target is not read.
     """
     task = the_classification(tasks, "dann")
     streams = aligned_streams(domains, target, adapt)

@@ -1,5 +1,8 @@
 """DELTA (Li et al. 2019, arXiv:1901.09229): maps stay near those of the start, by each channel's worth.
 
+    loss = CE(z, y) + weight sum_maps C/2 sum_c a_c mean (F_c - F0_c)^2 + beta / 2 |new layers|^2
+    a = softmax(rise / temperature),  F0: the C channels of a map by the weights of the start
+
 A channel is worth what the loss rises by without it, on the weights that the run starts with: probe first.
 """
 

@@ -1,5 +1,7 @@
 """Distillation (Hinton et al. 2015, arXiv:1503.02531): a student of the teacher's softened answers, section 2.
 
+    loss = (1 - share) CE(z, y) + share T^2 KL(softmax(z_teacher / T), softmax(z / T)),  T = temperature
+
 With `mixup` both see the same mixtures of two images (Beyer et al. 2022, arXiv:2106.05237, section 3): a teacher that
 has learnt these very images is sure of each, and only on others do its answers say more than the labels.
 """

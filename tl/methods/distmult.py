@@ -1,6 +1,9 @@
 """DistMult: a relation weighs the products of both entities' numbers (Yang et al. 2015, arXiv:1412.6575, section 3.1).
 
-score(h, r, t) = sum_i h_i r_i t_i. Alone it would be the same in both directions; here each has a relation of its own.
+    score(h, r, t) = sum_i h_i r_i t_i
+    loss = CE(scores of all entities, t) + n3 mean sum_i (|h_i|^3 + |r_i|^3 + |t_i|^3)
+
+Alone it would be the same in both directions; here each has a relation of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Several tasks, weighed by how fast their losses fall: dynamic weight average (Liu et al. 2019, arXiv:1803.10704)."""
+"""Several tasks, weighed by how fast their losses fall: dynamic weight average (Liu et al. 2019, arXiv:1803.10704).
+
+loss = sum_k w_k L_k,  w = K softmax(r / temperature),  r_k = L_k(last stretch) / L_k(the one before)
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, eq. 3): what mattered moves little.
 
+    loss = CE(z, y) + weight / 2 sum_i F_i (theta_i - start_i)^2
+    F_i = mean over kept images of (d log p_y / d theta_i)^2, at the start
+
 The Fisher information is that of the kept images of all earlier classes, by their labels, where this stage begins: one
 penalty that stands for all earlier stages, as in its online form (Schwarz et al. 2018, arXiv:1805.06370).
 """

@@ -1,4 +1,9 @@
-"""Supervised training of whatever the groups let move: from scratch, a probe, or fine-tuning (Yosinski et al. 2014)."""
+"""Supervised training of whatever the groups let move: from scratch, a probe, or fine-tuning (Yosinski et al. 2014).
+
+loss = sum over tasks of mean L(z(x), y)
+mixup:   b L(z(x'), y_i) + (1 - b) L(z(x'), y_j),  x' = b x_i + (1 - b) x_j,  b ~ Beta(mixup, mixup)
+cutmix:  the same, of x' = x_i with a rectangle of the share 1 - b pasted from x_j,  b ~ Beta(cutmix, cutmix)
+"""
 
 from __future__ import annotations
 

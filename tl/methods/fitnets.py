@@ -1,5 +1,8 @@
 """FitNets (Romero et al. 2015, arXiv:1412.6550): a map of the student grows like one of the teacher's, eq. 3.
 
+    loss = (1 - share) CE(z, y) + share T^2 KL(softmax(z_teacher / T), softmax(z / T)) + weight / 2 mean (r(h) - h')^2
+    T = temperature,  h, h': maps of student and teacher,  r: a regressor that is learnt beside
+
 Both of the paper's stages at once: the hint, through a regressor of the teacher's width, and the answers, eq. 2.
 """
 

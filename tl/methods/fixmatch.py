@@ -1,4 +1,8 @@
-"""FixMatch (Sohn et al. 2020, arXiv:2001.07685), from a labelled domain to another: eq. 3 and 4 on the target."""
+"""FixMatch (Sohn et al. 2020, arXiv:2001.07685), from a labelled domain to another: eq. 3 and 4 on the target.
+
+loss = CE(z_s, y) + weight mean[sure CE(z'_t, argmax q)]    ': the strong view
+q = stop(softmax(z_t / temperature)),  sure = max q >= threshold
+"""
 
 from __future__ import annotations
 

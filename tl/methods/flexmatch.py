@@ -1,5 +1,9 @@
 """FlexMatch (Zhang et al. 2021, arXiv:2110.08263, eq. 5 to 9): FixMatch with a threshold for each class.
 
+    loss = CE(z_l, y) + weight mean[sure CE(z'_u, c)],  c = argmax p_u    ': the strong view
+    sure = max p_u >= threshold b_c / (2 - b_c),  b_c = n_c / max(n)
+    n_c: images last surely taken for c; n has their number for each class, and for none
+
 A class of which few images have been surely predicted so far is asked for less.
 """
 

@@ -1,5 +1,8 @@
 """Several tasks, weighed so that their gradients are alike and none lags behind (Chen et al. 2018, arXiv:1711.02257).
 
+    loss = sum_k w_k L_k,  G_k = |d(w_k L_k) / d shared|
+    w <- w - rate d/dw sum_k |G_k - stop(mean(G) r_k^alpha)|, of sum K,  r_k = L_k / L_k(0) over its mean
+
 The norms are those of all that the tasks share; the paper takes its last layer alone, to save time.
 """
 

@@ -1,4 +1,7 @@
-"""Group distributionally robust optimisation (Sagawa et al. 2020, arXiv:1911.08731, algorithm 1): the worst domain."""
+"""Group distributionally robust optimisation (Sagawa et al. 2020, arXiv:1911.08731, algorithm 1): the worst domain.
+
+loss = sum_d w_d R_d,  w_d <- w_d exp(rate R_d), of sum 1    R_d: the mean loss on domain d
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """iCaRL (Rebuffi et al. 2017, arXiv:1611.07725): kept images, old answers, and the class of the nearest mean, alg. 1-3.
 
+    loss = sum over classes c of BCE(z_c, g_c),  g_c = sigmoid(z_c of the stage's start) for earlier c, else [y = c]
+    answer = argmin_c |u(f) - u(m_c)|,  m_c: the mean of u(f) over the kept images of c,  u(x) = x / |x|
+
 Kept images are drawn at random, not by herding. A finished run predicts with its means, too.
 """
 

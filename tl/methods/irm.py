@@ -1,4 +1,8 @@
-"""Invariant risk minimisation (Arjovsky et al. 2019, arXiv:1907.02893): IRMv1 over the labelled domains."""
+"""Invariant risk minimisation (Arjovsky et al. 2019, arXiv:1907.02893): IRMv1 over the labelled domains.
+
+loss = (mean_d R_d + v mean_d P_d) / max(v, 1),  v = 1 up to t = begin, then weight
+P_d = (d/dw R_d(w z) at w = 1)^2    R_d: the mean loss on domain d
+"""
 
 from __future__ import annotations
 

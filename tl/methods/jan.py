@@ -1,4 +1,9 @@
-"""Joint adaptation network (Long et al. 2017, arXiv:1605.06636): features and predictions together, eq. 7 and 10."""
+"""Joint adaptation network (Long et al. 2017, arXiv:1605.06636): features and predictions together, eq. 7 and 10.
+
+loss = CE(z_s, y) + weight MMD^2
+MMD^2 = mean_(i != j) (k(s_i, s_j) + k(t_i, t_j) - k(s_i, t_j) - k(t_i, s_j))
+k(a, b) = k_f(f(a), f(b)) k_p(p(a), p(b)),  each sum_(c in its scales) exp(-|u - v|^2 / (2 c m)), as in dan
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""L2-SP (Li et al. 2018, arXiv:1802.01483): weights decay towards their start, those of new layers towards 0, eq. 3."""
+"""L2-SP (Li et al. 2018, arXiv:1802.01483): weights decay towards their start, those of new layers towards 0, eq. 3.
+
+loss = CE(z, y) + alpha / 2 |w - w0|^2 + beta / 2 |v|^2    w: the backbone, w0: its start, v: new layers
+"""
 
 from __future__ import annotations
 

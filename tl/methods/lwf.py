@@ -1,5 +1,8 @@
 """Learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282): the old classifier still says what it said, eq. 2.
 
+    loss = CE(z, y) + weight T^2 KL(softmax(z_old0 / T), softmax(z_old / T)),  T = temperature
+    z_old: the weights' own classifier, on the features as they are now; z_old0: as it was at the start
+
 The weights' own classifier, for classes that the data need not have, goes on being answered for by the moving features.
 """
 

@@ -1,5 +1,8 @@
 """Learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282, eq. 2) in a classifier that learns class by class.
 
+    loss = CE(z[new], y) + weight T^2 KL(softmax(z0[earlier] / T), softmax(z[earlier] / T)),  T = temperature
+    z0: by the network of the stage's start
+
 New images alone: their labels tell new classes apart, and for earlier classes the network goes on saying what it said.
 """
 

@@ -1,5 +1,8 @@
 """MAML (Finn et al. 2017, arXiv:1703.03400, algorithm 2): a start from which a step on the shots serves the queries.
 
+    loss = mean over episodes of CE(z(queries; theta'), y)
+    theta' = theta - rate d CE(z(shots; theta), y) / d theta, `steps` times
+
 With `first_order` the gradient is that at the adapted parameters (their section 5.2); with `only="head"` ANIL (Raghu et
 al. 2020, arXiv:1909.09157): the features stay as they are within an episode.
 """

@@ -1,4 +1,8 @@
-"""Matching networks (Vinyals et al. 2016, arXiv:1606.04080): attention over shots, eq. 1, no full contexts."""
+"""Matching networks (Vinyals et al. 2016, arXiv:1606.04080): attention over shots, eq. 1, no full contexts.
+
+p(c | q) = sum over the shots s of c of a_s,  a = softmax over all shots of scale cos(f(q), f(s))
+loss = mean over queries of -log p(y | q)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Minimum class confusion (Jin et al. 2020, arXiv:1912.03699): the target's predictions alone, eq. 2 to 8."""
+"""Minimum class confusion (Jin et al. 2020, arXiv:1912.03699): the target's predictions alone, eq. 2 to 8.
+
+loss = CE(z_s, y) + weight sum_(i != j) C_ij / classes
+C = P' diag(w) P, its rows of sum 1,  P = softmax(z_t / temperature),  w ~ stop(1 + exp(-H(P))), of mean 1
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Maximum classifier discrepancy (Saito et al. 2018, arXiv:1712.02560): two heads disagree, the features make peace."""
+"""Maximum classifier discrepancy (Saito et al. 2018, arXiv:1712.02560): two heads disagree, the features make peace.
+
+A: everything moves    min CE(z1_s, y) + CE(z2_s, y) + entropy u
+B: the heads move      min CE(z1_s, y) + CE(z2_s, y) - weight d + entropy u
+C: the features move   min weight d, `repeats` times
+d = mean |p1_t - p2_t|,  u = -H(mean p1_t) - H(mean p2_t)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Margin disparity discrepancy (Zhang et al. 2019, arXiv:1904.05801): an adversarial head, eq. 27 to 30."""
+"""Margin disparity discrepancy (Zhang et al. 2019, arXiv:1904.05801): an adversarial head, eq. 27 to 30.
+
+loss = CE(z_s, y) + weight (margin CE(z'_s, argmax z_s) - mean log(1 - p'_t of argmax z_t))
+z', p': the adversary's, on reverse(f, strength (2 / (1 + exp(-alpha t)) - 1))
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Mean Teacher (Tarvainen and Valpola 2017, arXiv:1703.01780, section 2): the answer of a network that slowly follows.
 
+    loss = CE(z_l, y) + weight r(t) mean (p_u - q_u)^2,  r(t) = exp(-5 (1 - min(t / rise, 1))^2)
+    q_u: by the teacher, of another view;  teacher <- decay teacher + (1 - decay) network
+
 With config.ema at the same decay it is that network which is tested and exported.
 """
 

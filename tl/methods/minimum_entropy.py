@@ -1,4 +1,7 @@
-"""Entropy minimisation on unlabelled images (Grandvalet and Bengio 2005, eq. 4), for a target domain."""
+"""Entropy minimisation on unlabelled images (Grandvalet and Bengio 2005, eq. 4), for a target domain.
+
+loss = CE(z_s, y) + weight mean H(p_t)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""MixMatch (Berthelot et al. 2019, arXiv:1905.02249, algorithm 1): sharpened guesses, and mixtures of all images."""
+"""MixMatch (Berthelot et al. 2019, arXiv:1905.02249, algorithm 1): sharpened guesses, and mixtures of all images.
+
+loss = CE(z(x'_l), y') + weight min(t / rise, 1) mean (p(x'_u) - q')^2
+q = m^(1 / temperature), of sum 1,  m: the mean of stop(p) over two views of an image
+x'_i = b x_i + (1 - b) x_j, and y', q' likewise,  b = max(c, 1 - c),  c ~ Beta(alpha, alpha)
+"""
 
 from __future__ import annotations
 

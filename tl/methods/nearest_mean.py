@@ -1,5 +1,8 @@
 """SimpleShot (Wang et al. 2019, arXiv:1911.04623): plain classification, then the nearest mean of features of length 1.
 
+    loss = CE(z, y) in training
+    score(q, c) = -|u(f(q)) - u(m_c)|^2,  m_c: the mean of u(f) over the shots of c,  u(x) = x / |x|
+
 With `finetune` steps a linear classifier that begins as these means learns from the shots (Chen et al. 2019).
 """
 

@@ -1,4 +1,8 @@
-"""Several tasks whose gradients are kept from pulling against each other (Yu et al. 2020, arXiv:2001.06782)."""
+"""Several tasks whose gradients are kept from pulling against each other (Yu et al. 2020, arXiv:2001.06782).
+
+g_k <- g_k - min(g_k g_j, 0) / |g_j|^2 g_j    for every other task j, in a random order
+gradient = sum_k g_k,  g_k = d L_k / d shared at first
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The Pi-model (Laine and Aila 2017, arXiv:1610.02242, algorithm 1): two views of an image get the same answer."""
+"""The Pi-model (Laine and Aila 2017, arXiv:1610.02242, algorithm 1): two views of an image get the same answer.
+
+loss = CE(z_l, y) + weight r(t) mean (p_u - p'_u)^2    ': another view
+r(t) = exp(-5 (1 - min(t / rise, 1))^2)
+"""
 
 from __future__ import annotations
 

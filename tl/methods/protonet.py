@@ -1,4 +1,8 @@
-"""Prototypical networks (Snell et al. 2017, arXiv:1703.05175): the class of the nearest mean of shots, eq. 1 and 2."""
+"""Prototypical networks (Snell et al. 2017, arXiv:1703.05175): the class of the nearest mean of shots, eq. 1 and 2.
+
+p(c | q) = softmax over c of -|f(q) - m_c|^2,  m_c: the mean of f over the shots of c
+loss = mean over queries of -log p(y | q)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Self-training (Lee 2013, Pseudo-label, eq. 15 and 16): sure predictions on the target count as labels."""
+"""Self-training (Lee 2013, Pseudo-label, eq. 15 and 16): sure predictions on the target count as labels.
+
+loss = CE(z_s, y) + weight a(t) mean[sure CE(z_t, argmax p_t)],  sure = max p_t >= threshold
+a(t) = min(max((t - begin) / (1/2 - begin), 0), 1)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Relation networks (Sung et al. 2018, arXiv:1711.06025): a network says how alike two maps are, eq. 1 to 3."""
+"""Relation networks (Sung et al. 2018, arXiv:1711.06025): a network says how alike two maps are, eq. 1 to 3.
+
+loss = mean over queries q of sum_c (r(q, c) - [y = c])^2
+r(q, c) = g(sum of F over the shots of c, F(q))    F: a map, g: the network that compares
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Relational distillation (Park et al. 2019, arXiv:1904.05068): images lie to each other as for the teacher."""
+"""Relational distillation (Park et al. 2019, arXiv:1904.05068): images lie to each other as for the teacher.
+
+loss = CE(z, y) + distance mean h(d_ij - d'_ij) + angle mean h(cos_ijk - cos'_ijk)    ': the teacher's
+d_ij = |f_i - f_j| over its mean,  cos_ijk: of the angle at j between i and k,  h: Huber's loss
+"""
 
 from __future__ import annotations
 

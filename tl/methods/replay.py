@@ -1,4 +1,7 @@
-"""Experience replay (Chaudhry et al. 2019, arXiv:1902.10486): kept images of earlier classes beside each new batch."""
+"""Experience replay (Chaudhry et al. 2019, arXiv:1902.10486): kept images of earlier classes beside each new batch.
+
+loss = CE(z_new, y) + weight CE(z_kept, y)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reptile (Nichol et al. 2018, arXiv:1803.02999, algorithm 2): towards where a few steps on each episode lead."""
+"""Reptile (Nichol et al. 2018, arXiv:1803.02999, algorithm 2): towards where a few steps on each episode lead.
+
+gradient = theta - mean over episodes of theta'
+theta' = theta - rate d CE(z(images; theta), y) / d theta, `steps` times
+"""
 
 from __future__ import annotations
 

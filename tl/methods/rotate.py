@@ -1,7 +1,10 @@
 """RotatE: a relation turns each complex number of the head (Sun et al. 2019, arXiv:1902.10197, equation 3).
 
-score(h, r, t) = -sum_i |h_i exp(i angle_i) - t_i|. The paper compares with sampled wrong triples, weighed by their own
-scores (equations 5 and 6); here all entities are the wrong ones, and the softmax over them is the weight.
+    score(h, r, t) = -sum_i |h_i exp(i angle_i) - t_i|
+    loss = CE(scores of all entities, t)
+
+The paper compares with sampled wrong triples, weighed by their own scores (equations 5 and 6); here all entities are
+the wrong ones, and the softmax over them is the weight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Representation self-challenging (Huang et al. 2020, arXiv:2007.02454, algorithm 1): mutes the strongest features."""
+"""Representation self-challenging (Huang et al. 2020, arXiv:2007.02454, algorithm 1): mutes the strongest features.
+
+loss = CE(classifier(f mask), y)
+mask = 0 where d z_y / d f is among the share `features` of largest ones, else 1
+for the share `rows` of the images whose p_y falls most by it; for others mask = 1
+"""
 
 from __future__ import annotations
 

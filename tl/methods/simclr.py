@@ -1,4 +1,8 @@
-"""SimCLR (Chen et al. 2020, arXiv:2002.05709, algorithm 1): two views of an image are alike, in a batch of others."""
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709, algorithm 1): two views of an image are alike, in a batch of others.
+
+loss = mean_i -log(exp(c_ij / temperature) / sum_(k != i) exp(c_ik / temperature))    j: the other view of i
+c: the cosine of two projections, over all views of a batch
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""StochNorm (Kou et al. 2020, NeurIPS): channels are normalised by the batch or by what was before, at random."""
+"""StochNorm (Kou et al. 2020, NeurIPS): channels are normalised by the batch or by what was before, at random.
+
+y = scale (x - m) / sqrt(v) + bias,  (m, v): the running ones with `probability`, else the batch's
+loss = CE(z, y)
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """T3A (Iwasawa and Matsuo 2021, "Test-time classifier adjustment module", algorithm 1): templates from what is asked.
 
+    z_c(x) = f(x) u(sum of u(f) over the supports of c),  u(x) = x / |x|
+
 A class is answered by the mean of its supports, of length 1: its row of the classifier first, then features of test
 images that the classifier files under it. A batch is filed before it is answered, as the authors' code does.
 """

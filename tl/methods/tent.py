@@ -1,5 +1,7 @@
 """Tent (Wang et al. 2021, arXiv:2006.10726, section 3): norm layers follow the entropy of predictions at test time.
 
+    loss = mean H(p(x)) over a batch of test images
+
 Batch norm takes the statistics of each batch, its scales and shifts move by the gradient of eq. 1, and a batch is
 answered before what it taught: the answers to it are there when its step is taken.
 """

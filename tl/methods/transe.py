@@ -1,7 +1,10 @@
 """TransE: a relation is a step from head to tail (Bordes et al. 2013, NIPS, equation 1).
 
-score(h, r, t) = -|h + r - t|. The paper keeps entities at length 1 and compares with one wrong triple by a margin; here
-lengths are free, since the cross-entropy over all entities needs them, as in Ruffinelli et al. 2020.
+    score(h, r, t) = -|h + r - t|    by the norm 1 or 2
+    loss = CE(scores of all entities, t) + n3 mean sum_i (|h_i|^3 + |r_i|^3 + |t_i|^3)
+
+The paper keeps entities at length 1 and compares with one wrong triple by a margin; here lengths are free, since the
+cross-entropy over all entities needs them, as in Ruffinelli et al. 2020.
 """
 
 from __future__ import annotations

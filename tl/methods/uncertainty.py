@@ -1,6 +1,6 @@
 """Several tasks, weighed by learnt uncertainties (Kendall et al. 2018, arXiv:1705.07115, eq. 7 and 10).
 
-A loss L counts exp(-s) L for classes and exp(-s) L / 2 for values, and s / 2 is added: s = log sigma^2 is learnt.
+loss = sum_k (c_k exp(-s_k) L_k + s_k / 2),  s_k = log sigma_k^2 is learnt,  c_k = 1 for classes, 1/2 for values
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114): the bound of eq. 10, one sample an image."""
+"""The variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114): the bound of eq. 10, one sample an image.
+
+loss = -log N(x; decoder(v), deviation^2) + KL(N(m, s^2), N(0, 1)),  v = m + s e,  e ~ N(0, 1)
+m, log s^2: linear in the features, `latent` numbers each
+"""
 
 from __future__ import annotations
 

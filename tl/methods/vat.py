@@ -1,4 +1,8 @@
-"""Virtual adversarial training (Miyato et al. 2018, arXiv:1704.03976, eq. 5 to 12): answers hold against any push."""
+"""Virtual adversarial training (Miyato et al. 2018, arXiv:1704.03976, eq. 5 to 12): answers hold against any push.
+
+loss = CE(z_l, y) + weight KL(stop(p(x)), p(x + size u(g)))
+g = d/dr KL(stop(p(x)), p(x + probe r)) at a random r of length 1,  u(g) = g / |g|
+"""
 
 from __future__ import annotations
 

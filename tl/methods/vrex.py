@@ -1,4 +1,7 @@
-"""Risk extrapolation (Krueger et al. 2021, arXiv:2003.00688, eq. 8): equal risks in all labelled domains."""
+"""Risk extrapolation (Krueger et al. 2021, arXiv:2003.00688, eq. 8): equal risks in all labelled domains.
+
+loss = mean_d R_d + v mean_d (R_d - mean R)^2,  v = 1 up to t = begin, then weight    R_d: the mean loss on domain d
+"""
 
 from __future__ import annotations
 

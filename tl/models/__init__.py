@@ -47,6 +47,11 @@ def reading(field: str, *, numbers: bool = False) -> tuple[str, ...]:
     )
 
 
+def of_tokens() -> tuple[str, ...]:
+    """Names of the backbones that have a map with a row for each token, their `token_map`."""
+    return tuple(name for name in names() if hasattr(family(name).Backbone, "token_map"))
+
+
 def preprocess(name: str) -> Preprocess:
     """How the published weights of `name` want their images."""
     return family(name).PREPROCESS[name]

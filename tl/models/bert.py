@@ -157,6 +157,11 @@ class Backbone(nn.Module):
         return ("embeddings", *(f"layer{i}" for i in range(1, self.layers + 1)), *pooler, "pooled")
 
     @property
+    def token_map(self) -> str:
+        """The map that says most of each token."""
+        return f"layer{self.layers}"
+
+    @property
     def stable_maps(self) -> tuple[str, ...]:
         """The maps before the first dropout."""
         return ()

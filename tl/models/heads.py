@@ -16,7 +16,8 @@ class Head(nn.Module):
 
     `pool="gap"` reads the backbone's pooled features, "flatten" its last spatial map as one long vector (the
     image size is then fixed). `maps` names others: their means over space stand side by side, each divided by
-    its length (a side head on what lower layers know, Evci et al. 2022, Head2Toe). `hidden` layers are fc1,
+    its length (a side head on what lower layers know, Evci et al. 2022, Head2Toe). `tokens` names a map (N, L, D), of
+    which every row gets outputs of its own, (N, L, outputs). `hidden` layers are fc1,
     fc2, ... with ReLU and dropout behind each; without them, dropout acts on the features. `kernel` (D,
     outputs) and `bias` of the last layer lie directly in the head, where converted classifiers go.
     """
@@ -26,13 +27,18 @@ class Head(nn.Module):
     dropout: float = 0.0
     pool: str = "gap"
     maps: tuple[str, ...] = ()
+    tokens: str = ""
     dtype: str = ""  # of the hidden layers; "": that of the maps
 
     @nn.compact
     def __call__(self, maps: Maps, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
         if self.pool not in ("gap", "flatten"):
             raise errors.unknown("head pooling", self.pool, ("gap", "flatten"))
-        if self.maps:
+        if self.tokens:
+            if self.tokens not in maps:
+                raise errors.unknown("map of tokens", self.tokens, maps)
+            x = maps[self.tokens]
+        elif self.maps:
             x = self.side_by_side(maps)
         elif self.pool == "gap":
             x = maps["pooled"]

@@ -1,8 +1,10 @@
 """Hochreiter and Schmidhuber 1997, Long short-term memory: a sentence is read word by word, both ways (Graves and
-Schmidhuber 2005), and known by the two states at its ends.
+Schmidhuber 2005), and known by the two states at its ends; a word is known by the two states at its place.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,7 +20,7 @@ PREPROCESS = {"lstm": Preprocess()}
 
 
 class Layer(nn.Module):
-    """(N, L, C) -> (N, 2 * hidden): the last state forwards, and that backwards."""
+    """(N, L, C) -> (N, L, 2 * hidden): the state at each word forwards, and that backwards; 0 behind the end."""
 
     hidden: int
 
@@ -28,16 +30,28 @@ class Layer(nn.Module):
 
         def read(name: str, reverse: bool) -> jax.Array:
             cell = nn.OptimizedLSTMCell(self.hidden, dtype=x.dtype, param_dtype=wide(x.dtype), name=name)
-            (_, state), _ = nn.RNN(cell, return_carry=True, reverse=reverse)(x, seq_lengths=lengths)
-            return state
+            read_all: Any = nn.RNN(cell, reverse=reverse, keep_order=True)
+            return read_all(x, seq_lengths=lengths)
 
-        return jnp.concatenate([read("forwards", False), read("backwards", True)], axis=1)
+        states = jnp.concatenate([read("forwards", False), read("backwards", True)], axis=2)
+        return jnp.where((jnp.arange(x.shape[1])[None] < lengths[:, None])[:, :, None], states, 0)
+
+
+class Ends(nn.Module):
+    """(N, L, 2 * hidden) states -> (N, 2 * hidden): the last one forwards, and backwards that at the first word."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        hidden, last = x.shape[2] // 2, jnp.maximum(words.length(x) - 1, 0)
+        forwards = jnp.take_along_axis(x[:, :, :hidden], last[:, None, None], axis=1)[:, 0]
+        return jnp.concatenate([forwards, x[:, 0, hidden:]], axis=1)
 
 
 class Backbone(nn.Module):
-    """(N, L) tokens -> maps "embedding" (N, L, width), "lstm" (N, 2 * hidden)."""
+    """(N, L) tokens -> maps "embedding" (N, L, width), "lstm" (N, L, 2 * hidden), "ends" (N, 2 * hidden)."""
 
     reads = "tokens"
+    token_map = "lstm"
 
     vocabulary: int = 2
     width: int = 25
@@ -49,7 +63,7 @@ class Backbone(nn.Module):
     @property
     def feature_maps(self) -> tuple[str, ...]:
         """Names of the maps in order."""
-        return ("embedding", "lstm", "pooled")
+        return ("embedding", "lstm", "ends", "pooled")
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode(), start: str = "") -> Maps:  # noqa: B008 (frozen)
@@ -57,6 +71,7 @@ class Backbone(nn.Module):
         layers: list[nn.Module] = [
             words.Embedding(self.vocabulary, self.width, self.dtype, name="embedding"),
             Layer(self.hidden, name="lstm"),
+            Ends(name="ends"),
         ]
         return run(layers, x, mode, start, lambda x: drop(x).astype(wide(x.dtype)))
 

@@ -39,6 +39,7 @@ def write_run(
     of_task: str = "",
     confusion: np.ndarray | None = None,
     class_report: Mapping[str, np.ndarray] | None = None,
+    reported: Sequence[str] = (),
     command: str = "",
     predict: str = "",
     points: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
@@ -51,7 +52,7 @@ def write_run(
     probability); an int is an index into `classes`. batch_image: uint8 (H, W, 3), the augmented batch. pictures,
     mistakes: see `sections.pictures`. params_table: one mapping of column to value for each group. points: (N, 2) map
     of features of two domains, (N,) 0 source or 1 target, (N,) true classes. confusion: (C, C), rows true. of_task:
-    " of NAME", the one of several. class_report: column -> (C,). command, predict: how to.
+    " of NAME", the one of several. class_report: column -> (K,), of `reported` or of classes. command, predict: how.
     """
     return _write(
         folder,
@@ -69,8 +70,7 @@ def write_run(
         choices=sections.choices(summary),
         domain_maps=sections.domain_maps(*(points or (None, None, None)), classes),
         confusion=None if confusion is None else sections.confusion(np.asarray(confusion), classes),
-        class_columns=list(class_report or ()),
-        class_rows=sections.class_rows(class_report or {}, classes),
+        **sections.reported(class_report or {}, reported or classes, kind),
         examples=sections.examples(examples, classes, kind),
         batch=None if batch_image is None else data_uri(batch_image, 1200),
         **{name: sections.pictures(of or {}) for name, of in (("pictures", pictures), ("mistakes", mistakes))},

@@ -208,9 +208,13 @@ def pictures(rows: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     return {"names": list(rows), "picture": data_uri(picture, 1200)}
 
 
-def class_rows(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
-    columns = [np.asarray(column).tolist() for column in report.values()]
-    return [(str(name), list(values)) for name, *values in zip(classes, *columns, strict=True)] if columns else []
+def reported(report: Mapping[str, np.ndarray], names: Sequence[str], kind: str) -> dict[str, Any]:
+    """The table of columns over the names of classes; of tags over types of entities, with F1 of each as bars."""
+    columns = {name: np.asarray(column).tolist() for name, column in report.items()}
+    rows = [(str(name), list(values)) for name, *values in zip(names, *columns.values(), strict=True)] if report else []
+    values = {name: f1 for (name, _), f1 in zip(rows, columns.get("f1", ()), strict=False)}
+    bars = plots.bars(values, title="F1 by type", x="F1 of entities") if values and kind == "tags" else None
+    return {"class_columns": list(columns), "class_rows": rows, "entities": bars}
 
 
 def examples(examples: Sequence[tuple], classes: Sequence[str], kind: str) -> list[dict[str, Any]]:
