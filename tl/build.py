@@ -94,9 +94,8 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch:
         return done
     if config.get("reverse_validation", False):
         return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
-    made, also = experiment(config), {}
-    if zero_shot.asked(config):
-        also = {"also": zero_shot.judge(config, made.dataset)}
+    made = experiment(config)
+    also = {"also": zero_shot.judge(config, made.dataset)} if zero_shot.asked(config) else {}
     return finish.complete(made, folder, quiet=quiet, report=report, watch=watch, **also)
 
 
@@ -116,9 +115,8 @@ def experiment(
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     teacher = teachers.make(config)
-    if dataset is None:
-        dataset = zero_shot.open_rows(config) if zero_shot.asked(config) else inputs.open_data(config)
-    dataset = beside.with_triples(config, dataset)
+    open_it = zero_shot.open_rows if zero_shot.asked(config) else inputs.open_data
+    dataset = beside.with_triples(config, open_it(config) if dataset is None else dataset)
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
     preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
@@ -251,8 +249,7 @@ def make_method(
             + ("out." if teacher else "run:W or file:F.")
         )
     about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
-    about["nodes"] = dataset.nodes
-    make = partial(told, config, module, wanted, loaded, **about)
+    make = partial(told, config, module, wanted, loaded, **about, nodes=dataset.nodes)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method
