@@ -73,9 +73,29 @@ def get_config() -> ConfigDict:
         "vocabulary": "",  # a vocab.txt; "": the weights' own or the teacher's, else all words of training
     }
 
+    # A classifier's rows for classes that it has not seen, of their places in the graph that is config.data, and what
+    # they are worth on images, see tl/zero_shot.py.
+    c.zero_shot = {
+        "weights": "",  # the classifier's: file:F, ...; "": this is no such run
+        "model": "",  # of these weights
+        "names": "",  # a JSON list of the classes in order, as WordNet ids: n02219486 is the entity 02219486
+        "seen": 0,  # classes drawn by seed whose rows are known; the other ones are test
+        "unseen": (),  # entities that are never drawn
+        "images": "",  # data whose classes are unseen ones
+        "entities": {},  # class of that data -> its entity
+    }
+
+    # A knowledge graph beside images.
+    c.graph = {
+        "data": "",  # kg:FILE; "": none
+        "entities": {},  # class -> its entity
+        "mistakes": False,  # how far off mistakes are by its hierarchy: .../mistake_height, mistake_path, height
+        "hops": 0,  # `fusion` learns the triples among entities so many steps from a class, and its ancestors
+    }
+
     # What is predicted, and by which head.
     c.task = "classification"  # classification | binary | multi_label | regression | ranking, of a graph's entities |
-    # tags, of words
+    # retrieval, of a classifier's rows | tags, of words
     c.tasks = ()  # several learnt together, in its place: ((NAME, {"of": label, the data's own | domain, which of A+B
     # it is from | thickness | slant, measured on the image; "kind": of label, as task above; "data": the one of A+B it
     # is about, whose classes may be others; "layer": NAME of a bottleneck that tasks share}), ...); {} is label
@@ -198,6 +218,21 @@ def graph(c: ConfigDict) -> None:
     c.schedule.name, c.schedule.lr = "constant", 0.1
     c.epochs = 30
     c.select = "val/mrr"
+
+
+def zero_shot(c: ConfigDict) -> None:
+    """Rows of an ImageNet classifier, by WordNet; ants and bees are never seen, and there are images of them."""
+    c.model, c.weights, c.task = "vectors", "none", "retrieval"
+    c.data = "kg:$TL_DATA/kg/WN18RR.tar.gz"
+    c.zero_shot.weights = "file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors"
+    c.zero_shot.model = "mobilenet_v2_tf"
+    c.zero_shot.names = "$TL_DATA/weights/imagenet_wnids_sorted.json"
+    c.zero_shot.seen = 300
+    c.zero_shot.unseen = ("02219486", "02206856")
+    c.zero_shot.images = "tar:$TL_DATA/hymenoptera.tar"
+    c.zero_shot.entities = {"ants": "02219486", "bees": "02206856"}
+    c.val_fraction = 0.0
+    c.batch_size, c.eval_batch_size = 300, 64
 
 
 def episodes(c: ConfigDict, arg: dict[str, str], **shape: int) -> None:

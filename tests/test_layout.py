@@ -69,6 +69,11 @@ FLOORS = {
     "tl.triples": (),
     "tl.graphs": ("tl.methods.base", "tl.triples", "tl.tasks", "tl.models"),
     "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.graphs", "tl.tasks", "tl.models"),
+    "tl.beside": ("tl.config", "tl.data", "tl.graphs", "tl.metrics", "tl.tasks"),
+    "tl.zero_shot": (
+        *("tl.config", "tl.data", "tl.evaluators", "tl.mesh", "tl.models", "tl.net", "tl.optim", "tl.preprocess"),
+        "tl.weights",
+    ),
     "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.explanations": ("tl.explain", "tl.net", "tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.serving": ("tl.serving", "tl.exported", "tl.data", "tl.preprocess", "tl.report"),

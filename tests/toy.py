@@ -97,6 +97,29 @@ GRAPH = {
     "train_transforms": (),
     "labels_per_class": 0,
 }
+# A small hierarchy, a classifier of seven classes of which six are in it, and images of ten classes that are, too.
+HIERARCHY = pathlib.Path(__file__).parent / "golden" / "hierarchy"
+ROWS = {
+    **GRAPH,
+    "data": f"kg:{HIERARCHY}",
+    "zero_shot__weights": OLD,
+    "zero_shot__model": "lenet",
+    "zero_shot__names": str(HIERARCHY / "names.json"),
+    "zero_shot__seen": 4,
+    "zero_shot__unseen": ("wolf",),
+    "zero_shot__images": "",
+}
+NAMES = ("dog", "wolf", "cat", "lion", "car", "bus", "boat", "puppy", "feline", "canine")
+BESIDE = {
+    **LENET,
+    "data": "digits",
+    "graph__data": f"kg:{HIERARCHY}",
+    "graph__entities": {str(i): name for i, name in enumerate(NAMES)},
+    "graph__mistakes": False,
+    "keep_features": False,
+    "groups": ((".*", {}),),
+    "schedule__name": "constant",
+}
 ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "group"}}
 
 # Sentences of two kinds, and networks that read them in a second.
@@ -217,6 +240,9 @@ METHODS = {
     "distmult": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
     "complex": {**GRAPH, "method_args": {"rank": 4, "n3": 0.01}},
     "rotate": {**GRAPH, "method_args": {"rank": 4}},
+    "dgp": {**ROWS, "method_args": {"hidden": 6}},
+    "nearest_rows": {**ROWS, "falls": ""},
+    "fusion": {**BESIDE, "method_args": {"rank": 3}},
     "text": TEXT,
     "text_cnn": WINDOWS,
     "text_tags": TAGS,

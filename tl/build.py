@@ -17,6 +17,7 @@ import jax
 import tl.methods
 from tl import (
     begin,
+    beside,
     checks,
     finish,
     hosts,
@@ -33,6 +34,7 @@ from tl import (
     train,
     weights,
     workdir,
+    zero_shot,
 )
 from tl import mesh as meshes
 from tl.config import Config
@@ -94,7 +96,9 @@ def _run(config: Config, folder: pathlib.Path, quiet: bool, report: bool, watch:
         return done
     if config.get("reverse_validation", False):
         return reverse.validated(config, folder, experiment, quiet=quiet, report=report)
-    return finish.complete(experiment(config), folder, quiet=quiet, report=report, watch=watch)
+    made = experiment(config)
+    also = {"also": zero_shot.judge(config, made.dataset)} if zero_shot.asked(config) else {}
+    return finish.complete(made, folder, quiet=quiet, report=report, watch=watch, **also)
 
 
 def experiment(
@@ -109,10 +113,12 @@ def experiment(
     mesh = checks.batch(config, meshes.make_mesh(axes=config.mesh) if mesh is None else mesh)
     method_module = find_method(config.method)
     checks.arguments(method_module, config.method_args)
+    zero_shot.check(config, "nodes" in asked(method_module))
     models.make(config.model, dtype=config.dtype, **config.model_args.to_dict())  # its errors first: they cost nothing
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     teacher = teachers.make(config)
-    dataset = inputs.open_data(config) if dataset is None else dataset
+    open_it = zero_shot.open_rows if zero_shot.asked(config) else inputs.open_data
+    dataset = beside.with_triples(config, open_it(config) if dataset is None else dataset)
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
     preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
@@ -198,6 +204,7 @@ def told(
     teacher: Part | None = None,
     episodes: Episodes | None = None,
     relations: int = 0,
+    nodes: Any = None,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
     episodes = episodes or inputs.episodes_of(config)
@@ -217,6 +224,8 @@ def told(
         "earlier": increments.earlier(config, first(wanted)),
         "episodes": episodes,
         "relations": relations,
+        "nodes": nodes,
+        "graph": beside.triples(config, first(wanted).classes)[1] if "graph" in asked(module) else None,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -242,7 +251,7 @@ def make_method(
             + ("out." if teacher else "run:W or file:F.")
         )
     about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
-    make = partial(told, config, module, wanted, loaded, **about)
+    make = partial(told, config, module, wanted, loaded, **about, nodes=dataset.nodes)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method
@@ -270,7 +279,7 @@ def make_tasks(config: Config, dataset: Dataset) -> dict[str, tasks.Task]:
     """By name: those of config.tasks, else the one of config.task."""
     if dataset.tasks:
         return {name: tasks.of_some(tasks.make(name, *about)) for name, about in dataset.tasks.items()}
-    return {"label": make_task(config, dataset)}
+    return {"label": beside.measured(config, make_task(config, dataset))}
 
 
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:

@@ -23,7 +23,7 @@ from tl.errors import InputError, unknown
 Config = Any
 
 # Free-form tables: their keys are checked by whoever reads them.
-FREE = ("model_args", "method_args", "variants")
+FREE = ("model_args", "method_args", "variants", "entities")
 # What may change between two runs in one folder: the maths and its numbers, but for rounding, stay the same.
 PLACES = ("mesh", "remat", "tracking")
 

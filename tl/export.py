@@ -21,7 +21,7 @@ from tl.config import Config
 from tl.data.base import Split
 from tl.errors import InputError
 from tl.models import ops
-from tl.optim import paths
+from tl.optim import nested_of, paths
 from tl.predictor import Predictor
 from tl.report import card, provenance
 from tl.tasks import Task
@@ -95,7 +95,7 @@ def tensors(loaded: Predictor) -> dict[str, np.ndarray]:
 
 def bound(loaded: Predictor, flat: Mapping[str, jax.Array]) -> Predictor:
     """The predictor with other arrays, by their paths."""
-    nested = predictor.nested_of(flat)
+    nested = nested_of(flat)
     net = dataclasses.replace(loaded.net, params=nested["params"], stats=nested["stats"])
     return dataclasses.replace(loaded, net=net, memory=nested.get("memory", ()))
 

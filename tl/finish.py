@@ -8,7 +8,7 @@ import pathlib
 import resource
 import sys
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
@@ -39,8 +39,12 @@ def complete(
     quiet: bool = False,
     report: bool = True,
     watch: train.Watch | None = None,
+    also: Callable[[Mapping[str, Collected]], Mapping[str, float]] = lambda collected: {},
 ) -> dict[str, Any]:
-    """Train, choose the weights, evaluate them on every set, and write the run's files."""
+    """Train, choose the weights, evaluate them on every set, and write the run's files.
+
+    `also` makes further figures of what the evaluation gathered.
+    """
     began = time.perf_counter()
     with train.start(experiment, folder, quiet=quiet) as work:
         started = time.perf_counter()
@@ -63,6 +67,7 @@ def complete(
         summary = {
             **values,
             **timing,
+            **also(collected),
             **before(work),
             **(about_target(work, values, collected) if experiment.dataset.target else {}),
             **spent(experiment, trained_steps),

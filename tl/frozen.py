@@ -78,7 +78,9 @@ def resident(experiment: Experiment) -> dict[str, dict[str, np.ndarray]]:
     if random_views(experiment) or jax.process_count() > 1:
         return {}
     field = experiment.dataset.field
-    shapes = {name: rows[field] for name, rows in one_batch(experiment).items()}
+    shapes = {name: rows[field] for name, rows in one_batch(experiment).items() if field in rows}
+    if len(shapes) < len(experiment.streams):
+        return {}
     passes = {name: experiment.passes[name] for name in shapes}
     each = {name: math.prod(rows.shape[1:]) * rows.dtype.itemsize for name, rows in shapes.items()}
     if not on_accelerator() and max(each.values()) > FEW_BYTES:
@@ -142,7 +144,9 @@ def map_shapes(experiment: Experiment, state: State, bind: Callable[..., Any]) -
     found: dict[Any, Mapping[str, Any]] = {}
     by_stream = {}
     for stream, rows in one_batch(experiment).items():
-        shape = rows[experiment.dataset.field]
+        shape = rows.get(experiment.dataset.field)
+        if shape is None:  # a graph's triples beside images do not go through the backbone
+            continue
         if shape not in found:
             read = {experiment.dataset.field: shape}
             found[shape] = jax.eval_shape(lambda p, s, b: bind(p, s).maps(b), state.params, state.stats, read)
@@ -175,6 +179,8 @@ def suffices(
             **{k: v for k, v in rows.items() if k != experiment.dataset.field},
             f"map/{name}": shapes[stream][name],
         }
+        if stream in shapes
+        else rows
         for stream, rows in one_batch(experiment).items()
     }
 
@@ -213,6 +219,9 @@ def cached(
         return compute(state.params, state.stats, batch)
 
     def rows(batches: EvalBatches, stream: str = "") -> dict[str, Any]:
+        assert batches.split is not None
+        if (field := batches.split.field) != experiment.dataset.field:  # it does not go through the backbone
+            return collect(lambda batch: {field: batch[field]}, batches)
         folder = keys.folder(batches, stream)
         # Of several hosts one that found them in a cache of its own would be missing where the others gather.
         held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
@@ -227,21 +236,16 @@ def cached(
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
     held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
-    count = sum(len(table["index"]) for table in found.values())
-    nbytes = sum(table[f"map/{name}"].nbytes for table in (*found.values(), *held.values()))
+    maps = [table for table in found.values() if f"map/{name}" in table]
+    count = sum(len(table["index"]) for table in maps)
+    nbytes = sum(table[f"map/{name}"].nbytes for table in (*maps, *held.values()))
     say(
         f"everything up to '{name}' is frozen: computed once for {count} images "
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"
     )
+    how = {"batch_size": config.batch_size, "seed": config.seed, "views": views}
     streams = {
-        stream: cache.cached_stream(
-            table,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            name=stream,
-            views=views,
-            places=experiment.orders.get(stream),
-        )
+        stream: cache.cached_stream(table, **how, name=stream, places=experiment.orders.get(stream))
         for stream, table in found.items()
     }
     batch = config.eval_batch_size or config.batch_size

@@ -7,6 +7,7 @@ arXiv:1806.07297, section 3). Training is the cross-entropy of the answer among 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,6 +24,15 @@ from tl.tasks import Task
 
 LOWEST = -1e9  # a score that leaves out, and is finite: a loss may weigh it by 0
 Start = Callable[..., jax.Array]  # (key, shape, dtype) -> array
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A knowledge graph beside images: how many entities and relations, either direction, and each class's entity."""
+
+    entities: int
+    relations: int
+    classes: tuple[int, ...]
 
 
 def normal(scale: float) -> Start:
@@ -93,4 +103,14 @@ def the_ranking(tasks: Mapping[str, Task], method: str) -> Task:
     (task, *others) = tasks.values()
     if others or task.kind != "ranking":
         raise InputError(f"the method '{method}' ranks entities: set config.task='ranking'.")
+    return task
+
+
+def the_retrieval(tasks: Mapping[str, Task], method: str, nodes: Any) -> Task:
+    """The only task, which must ask for vectors that are compared by their direction, with the `nodes` of its data."""
+    (task, *others) = tasks.values()
+    if nodes is None:
+        raise InputError(f"a finished run of '{method}' answers about no files: its answers are in predictions.npz.")
+    if others or task.kind != "retrieval":
+        raise InputError(f"the method '{method}' predicts classifiers' rows: set config.task='retrieval'.")
     return task

@@ -22,14 +22,7 @@ from tl.preprocess import Preprocess
 
 AT_THE_END = ("test", "pool", "earlier")  # sets that are evaluated once, with the selected weights
 ONE_KNOWN_TASK = (
-    "target",
-    "transductive",
-    "target_labels",
-    "unlabelled",
-    "nested",
-    "increments",
-    "earlier",
-    "classes",
+    *("target", "transductive", "target_labels", "unlabelled", "nested", "increments", "earlier", "classes"),
     "reverse_validation",
 )
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
@@ -51,12 +44,12 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     """What the method's batches hold, and what else it and evaluation go through."""
     splits = {name: stream_split(name, dataset, config) for name in method.streams}
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
-    pictured = dataset.splits["train"].pictures
-    steps = {name: training_transforms(config, preprocess, name) if pictured else [] for name in splits}
-    chosen = {name: transforms.compose(listed) for name, listed in steps.items()}
-    plain = transforms.compose(transforms.evaluation(preprocess) if pictured else [])
+    steps = {name: training_transforms(config, preprocess, name) for name, split in splits.items() if split.pictures}
+    chosen = {name: transforms.compose(steps.get(name, [])) for name in splits}
+    plain = lambda split: transforms.compose(transforms.evaluation(preprocess) if split.pictures else [])  # noqa: E731
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
+    evals = in_episodes(config, evaluated(dataset, config.seed, config.get("reverse_validation", False)))
     return Inputs(
         {
             name: streams.train_stream(
@@ -64,18 +57,13 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
             )
             for name, split in splits.items()
         },
-        {name: streams.eval_batches(split, plain, batch, mesh) for name, split in passes.items()},
+        {name: streams.eval_batches(split, plain(split), batch, mesh) for name, split in passes.items()},
         {
             name: streams.eval_batches(repeated(split, config), chosen[name], batch, mesh)
             for name, split in splits.items()
             if config.cached_views
         },
-        {
-            name: streams.eval_batches(split, plain, batch, mesh)
-            for name, split in in_episodes(
-                config, evaluated(dataset, config.seed, config.get("reverse_validation", False))
-            ).items()
-        },
+        {name: streams.eval_batches(split, plain(split), batch, mesh) for name, split in evals.items()},
         orders,
         shapes.test.rows if shapes else 1,
     )
@@ -151,7 +139,13 @@ def check_kind(config: Config, dataset: Dataset) -> None:
 
 def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
     """The images of a stream: `train`, `target`, `earlier`, `exemplars`, and `NAME_strong` for other views of those."""
-    held = {"train": "train", "target": "unlabelled", "earlier": "earlier", "exemplars": "exemplars"}
+    held = {
+        "train": "train",
+        "target": "unlabelled",
+        "earlier": "earlier",
+        "exemplars": "exemplars",
+        "triples": "triples",
+    }
     kind = held.get(name.removesuffix(STRONG), "")
     if kind not in dataset.splits and kind in ("earlier", "exemplars"):
         raise InputError(

@@ -34,6 +34,11 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: float = 1.0
     return temperature**2 * jnp.sum(jnp.exp(target) * (target - said), axis=-1)
 
 
+def direction(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """(N, D) and (N, D) vectors of length 1 -> (N,) halves of their squared distances: 1 - cosine."""
+    return jnp.square(outputs - targets).sum(axis=-1) / 2
+
+
 def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """(N, K) logits and (N, K) labels in 0..1 -> (N,) binary cross-entropy, the mean over the K outputs."""
     return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)).mean(axis=-1)

@@ -193,6 +193,39 @@ def ranking(ranks: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"mrr": float((1 / places).mean()), **hits, "mean_rank": float(places.mean())}
 
 
+def retrieval(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """(N, D) vectors and (N, D) right ones -> the place of the right one among all N, from 1, by the cosine.
+
+    `hits` are shares of places up to that; of equal cosines half are ahead. NaN as in `classification`.
+    """
+    if not np.isfinite(outputs).all():
+        return dict.fromkeys(retrieval(np.ones_like(labels), labels), float("nan"))
+    one, other = (np.asarray(rows, np.float64) for rows in (outputs, labels))
+    lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+    cosines = (one @ other.T) / np.maximum(lengths, 1e-12)
+    own = np.diag(cosines)[:, None]
+    places = 1 + (cosines > own).sum(axis=1) + ((cosines == own).sum(axis=1) - 1) / 2
+    hits = {f"hits{most}": float((places <= most).mean()) for most in (1, 2, 5, 10)}
+    rest = {"mean_rank": float(places.mean()), "median_rank": float(np.median(places)), "cosine": float(own.mean())}
+    return {**hits, "mrr": float((1 / places).mean()), **rest}
+
+
+def severity(outputs: np.ndarray, labels: np.ndarray, heights: np.ndarray, paths: np.ndarray) -> dict[str, float]:
+    """How far off the answers are, by (C, C) heights of common ancestors and (C, C) steps between classes.
+
+    `mistake_height` and `mistake_path` are means over the mistakes, 0 where there are none, and `height` is over all
+    rows (Bertinetto et al. 2020, arXiv:1912.09393, section 2). NaN as in `classification`.
+    """
+    predicted = outputs.argmax(axis=1)
+    wrong = predicted != labels
+    if not np.isfinite(outputs).all():
+        return dict.fromkeys(("mistake_height", "mistake_path", "height"), float("nan"))
+    height, path = heights[labels, predicted], paths[labels, predicted]
+    found = {"mistake_height": height, "mistake_path": path}
+    of_mistakes = {name: float(values[wrong].mean()) if wrong.any() else 0.0 for name, values in found.items()}
+    return {**of_mistakes, "height": float(height.mean())}
+
+
 def forgetting(accuracy: np.ndarray) -> float:
     """(K, K) accuracy on group j after stage i >= j -> how far below its best each group but the last ends, the mean.
 

@@ -270,3 +270,15 @@ def map_paths(function: Callable[[str, Any], Any], tree: Any) -> Any:
 
 def _some(names: Sequence[str], count: int = 4) -> str:
     return ", ".join(names[:count]) + (f", ... {len(names) - count} more" if len(names) > count else "")
+
+
+def nested_of(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b/c": leaf} as dicts in dicts, with "params" and "stats" whatever there is."""
+    nested: dict[str, Any] = {"params": {}, "stats": {}}
+    for path, leaf in flat.items():
+        *names, last = path.split("/")
+        node = nested
+        for name in names:
+            node = node.setdefault(name, {})
+        node[last] = leaf
+    return nested

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, explanations, inputs, prepared, shots, spans, weights
+from tl import build, explanations, inputs, optim, prepared, shots, spans, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -200,7 +200,7 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
             f"'{workdir}' has answered its test images as they came, and kept nothing of what it learnt: give the run "
             "that it began from, its config.weights or the stage before."
         )
-    nested = nested_of(loaded.flat)
+    nested = optim.nested_of(loaded.flat)
     parts = {name: part.make() for name, part in method.parts.items() if name in nested["params"]}
     arguments = prepared.arguments(config, loaded, loaded.preprocess)
     modules = build.make_modules(config, learnt, method.heads, arguments) | parts
@@ -233,18 +233,6 @@ def read_shots(config: Config, workdir: pathlib.Path, folder: pathlib.Path | str
     if folder and not episodes:
         raise InputError(f"'{workdir}' knows its own classes, and --shots is for a run of episodes: leave it out.")
     return shots.read(pathlib.Path(folder)) if folder else None
-
-
-def nested_of(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a/b/c": leaf} as dicts in dicts, with "params" and "stats" whatever there is."""
-    nested: dict[str, Any] = {"params": {}, "stats": {}}
-    for path, leaf in flat.items():
-        *names, last = path.split("/")
-        node = nested
-        for name in names:
-            node = node.setdefault(name, {})
-        node[last] = leaf
-    return nested
 
 
 def last_stage(config: Config) -> Config:

@@ -1,5 +1,6 @@
 """What is to be predicted: a loss for training, a width for the head, metrics and predictions for evaluation.
 
+A retrieval asks for a vector of length 1, which is to be nearest, of those of all rows of a set, to the row's own.
 A ranking asks which of many entities, its classes, is the answer: outputs are scores (N, E) in training, in evaluation
 the (N,) filtered ranks of the answers, since a table of all scores would be too large to keep.
 """
@@ -129,6 +130,11 @@ def _ranking(name: str, classes: tuple[str, ...], *_: object) -> Task:
     return _unweighted(name, "ranking", 1, classes, each, metrics.ranking, lambda outputs: outputs)
 
 
+def _retrieval(name: str, classes: tuple[str, ...], *_: object) -> Task:
+    each = losses.direction
+    return _unweighted(name, "retrieval", len(classes), classes, each, metrics.retrieval, lambda outputs: outputs)
+
+
 def _tags(name: str, classes: tuple[str, ...], *_: object) -> Task:
     def of_tokens(outputs: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         there = labels != NONE
@@ -189,10 +195,12 @@ KINDS = {
     "multi_label": _multi_label,
     "regression": _regression,
     "ranking": _ranking,
+    "retrieval": _retrieval,
     "tags": _tags,
 }
 
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric such as `val/loss` is an error, by its last name."""
-    return metric.rsplit("/", 1)[-1] in {"loss", "mae", "ece", "mse", "mean_rank"}
+    errors = {"loss", "mae", "ece", "mse", "mean_rank", "median_rank", "height", "mistake_height", "mistake_path"}
+    return metric.rsplit("/", 1)[-1] in errors

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import hashlib
 import logging
+import os
 import pathlib
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,7 @@ def kg(argument: str, task: str) -> Dataset:
     it starts with, and its triples count. A relation that train does not know is an error.
     """
     texts = _read(pathlib.Path(argument).expanduser())
-    triples = {name: _parse(texts[name], FILES[name], argument) for name in FILES}
+    triples = _parsed(texts, argument)
     every = [triple for part in triples.values() for triple in part]
     entities = tuple(sorted({name for head, _, tail in every for name in (head, tail)}))
     forward = tuple(sorted({between for _, between, _ in every}))
@@ -43,6 +45,18 @@ def kg(argument: str, task: str) -> Dataset:
     parts = {name: _split(part, entities, relations, None if name == "train" else known) for name, part in rows.items()}
     digest = hashlib.sha256(b"\0".join(texts[name] for name in FILES)).hexdigest()
     return Dataset(parts, entities, digest, relations=relations)
+
+
+def triples_of(source: str) -> list[Triple]:
+    """All triples of `kg:FILE`, those of the three files; InputError for what is no knowledge graph."""
+    reader, _, argument = os.path.expandvars(source).partition(":")
+    if reader != "kg":
+        raise InputError(f"'{source}' is no knowledge graph: name one as kg:FILE.tar.gz or kg:FOLDER.")
+    return [one for part in _parsed(_read(pathlib.Path(argument).expanduser()), argument).values() for one in part]
+
+
+def _parsed(texts: Mapping[str, bytes], source: str) -> dict[str, list[Triple]]:
+    return {name: _parse(texts[name], FILES[name], source) for name in FILES}
 
 
 def _read(path: pathlib.Path) -> dict[str, bytes]:
@@ -120,6 +134,17 @@ def _both_ways(part: list[Triple], entities: Mapping[str, int], relations: Mappi
     there = np.array([(entities[h], relations[r], entities[t]) for h, r, t in part], np.int32)
     back = np.stack([there[:, 2], there[:, 1] + len(relations), there[:, 0]], axis=1)
     return np.concatenate([there, back])
+
+
+def questions(triples: Sequence[Triple]) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """The triples as rows of train, both ways, with their entities and relations in order of their numbers."""
+    entities = tuple(sorted({name for head, _, tail in triples for name in (head, tail)}))
+    forward = tuple(sorted({between for _, between, _ in triples}))
+    numbers = {name: i for i, name in enumerate(entities)}, {name: i for i, name in enumerate(forward)}
+    relations = (*forward, *(name + INVERSE for name in forward))
+    split = _split(_both_ways(list(triples), *numbers), entities, relations, None)
+    digest = hashlib.sha256(repr(triples).encode()).hexdigest()
+    return dataclasses.replace(split, origin=digest), entities, relations
 
 
 def _answers(rows: np.ndarray) -> dict[tuple[int, int], set[int]]:

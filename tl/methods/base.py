@@ -5,7 +5,8 @@ no method: it reads the fields below. `make` may also ask for facts by these nam
 domains; `target`, whether there is an unlabelled one; `source_outputs`, how many classes the classifier of the weights
 knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction;
 `earlier`, how many of the classes were learnt before, in earlier stages or by earlier data; `episodes`, their shapes;
-`relations`, how many a knowledge graph has, either direction counted.
+`relations`, how many a knowledge graph has, either direction counted; `nodes`, features of entities (data/rows.py);
+`graph`, what stands beside images (config.graph).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Method:
 
 
 # Which `make` may ask for by name.
-FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes", "relations")
+FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes", "relations", "nodes", "graph")
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 

@@ -1,0 +1,57 @@
+"""Rows of unseen classes from those of seen ones, by what is known of both alone: nothing is trained.
+
+The mean of the nearest classes' rows, or with `ridge` the kernel ridge regression of rows on features (Saunders et al.
+1998, ICML, equation 8): mean + k (K + ridge I)^-1 (R - mean), with the cosines of features as kernel K.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl import contrast, graphs
+from tl.methods.base import Batch, Method, within
+from tl.tasks import Task
+
+
+def make(tasks: Mapping[str, Task], *, neighbours: int = 3, ridge: float = 0.0, nodes: np.ndarray) -> Method:
+    """The mean over so many `neighbours`, by the cosine of their features; with `ridge` above 0 all classes count."""
+    task = graphs.the_retrieval(tasks, "nearest_rows", nodes)
+    within("neighbours", neighbours, 1, math.inf)
+    within("ridge", ridge, 0, math.inf)
+
+    def own(net: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """(N, D) features of the classes themselves: the node that is no step away."""
+        near = net.features(inputs)
+        near = near.reshape(len(near), len(nodes), -1)[:, 0]
+        return contrast.unit(near @ jnp.asarray(nodes[0], near.dtype))
+
+    def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        return 0 * own(net, batch["train"]).sum(), {}
+
+    def ready(net: Any, memory: Any, data: Any) -> dict[str, jax.Array]:
+        found = [
+            (own(net, rows)[np.asarray(rows["mask"])], rows[task.name][np.asarray(rows["mask"])])
+            for rows in data["train"]
+        ]
+        features, rows = (jnp.concatenate(column) for column in zip(*found, strict=True))
+        if not ridge:
+            return {"features": features, "rows": rows, "mean": jnp.zeros(rows.shape[1])}
+        mean = rows.mean(axis=0)
+        kernel = features @ features.T + ridge * jnp.eye(len(features))
+        return {"features": features, "rows": jnp.linalg.solve(kernel, rows - mean[None]), "mean": mean}
+
+    def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
+        alike = own(net, inputs) @ memory["features"].T
+        if not ridge:
+            # One place for each class: of equal ones the first, by its number.
+            chosen = jax.lax.top_k(alike, min(neighbours, alike.shape[1]))[1]
+            alike = jax.nn.one_hot(chosen, alike.shape[1]).sum(axis=1) / chosen.shape[1]
+        return {task.name: contrast.unit(alike @ memory["rows"] + memory["mean"][None])}
+
+    return Method(streams=("train",), steps=[(loss, None)], heads=False, ready=ready, predict=predict)
