@@ -39,6 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
+# Files whose tests look at pictures on a run's page.
+PICTURED = ("test_pages", "test_report", "test_explain", "test_adapt", "test_docs")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_pages(request):
+    """No maps of features and mistakes on the pages of all other runs: they take seconds. TL_TESTS=all draws them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("TL_TESTS") != "all" and request.path.stem not in PICTURED:
+            from tl import mistakes
+            from tl.evaluators import embedding
+
+            patch.setattr(mistakes, "overlays", lambda *_: {})
+            patch.setattr(embedding, "plane", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tl_data() -> pathlib.Path:
     """The folder of real data and weights, or a skip that says what is missing."""

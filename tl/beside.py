@@ -17,14 +17,14 @@ from tl.tasks import Task
 OFF = {"data": "", "mistakes": False}
 
 
-def entities_of(config: Config, classes: tuple[str, ...]) -> dict[str, str]:
-    """{class: its entity} of config.graph in order; InputError for a class without one, or one that is not there."""
+def entities_of(config: Config, classes: tuple[str, ...], every: list[graph.Triple]) -> dict[str, str]:
+    """{class: its entity} of config.graph in order; InputError for a class without one, or one in no triple."""
     given = config.graph.entities.to_dict()
     for name in classes:
         if name not in given:
             raise InputError(f"config.graph.entities names no entity for the class '{name}': give each class one.")
     named = {name: str(given[name]) for name in classes}
-    hierarchy.check_entities(named, graph.triples_of(config.graph.data), config.graph.data)
+    hierarchy.check_entities(named, every, config.graph.data)
     return named
 
 
@@ -32,8 +32,9 @@ def triples(config: Config, classes: tuple[str, ...]) -> tuple[Split, Graph]:
     """The triples around the classes as rows, and what a method needs to know of them."""
     if not config.graph.hops:
         raise InputError(f"the method '{config.method}' learns a graph beside images: set config.graph.data, hops, ...")
-    named = entities_of(config, classes)
-    near = hierarchy.around(graph.triples_of(config.graph.data), list(named.values()), config.graph.hops)
+    every = graph.triples_of(config.graph.data)
+    named = entities_of(config, classes, every)
+    near = hierarchy.around(every, list(named.values()), config.graph.hops)
     rows, entities, relations = graph.questions(near)
     return rows, Graph(len(entities), len(relations), tuple(entities.index(name) for name in named.values()))
 
@@ -54,8 +55,9 @@ def measured(config: Config, task: Task) -> Task:
         return task
     if task.kind != "classification":
         raise InputError(f"config.graph.mistakes measures mistaken classes: it needs no task of kind '{task.kind}'.")
-    above = hierarchy.parents(graph.triples_of(asked["data"]), asked["data"])
-    heights, paths = hierarchy.apart(above, entities_of(config, task.classes), asked["data"])
+    every = graph.triples_of(asked["data"])
+    named = entities_of(config, task.classes, every)
+    heights, paths = hierarchy.apart(hierarchy.parents(every, asked["data"]), named, asked["data"])
     plain = task.metrics
 
     def both(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:

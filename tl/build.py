@@ -292,9 +292,7 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
     names = dataset.classes or tuple(f"target{i}" for i in range(1 if labels.ndim == 1 else labels.shape[1]))
     if config.class_weights not in ("", "balanced"):
         raise unknown("class_weights", config.class_weights, ("balanced",))
-    balance = None
-    if config.class_weights:
-        balance = splits.class_weights(labels, len(names))
+    balance = splits.class_weights(labels, len(names)) if config.class_weights else None
     return tasks.make("label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance)
 
 

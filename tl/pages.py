@@ -45,7 +45,7 @@ def pictures(work: train.Run, most: int = 12) -> dict[str, np.ndarray]:
     return {what: np.clip(np.rint(rows[:count]), 0, 255).astype(np.uint8) for what, rows in found.items()}
 
 
-def features(work: train.Run, most: int = 2 * embedding.MOST) -> Collected:
+def features(work: train.Run, most: int = embedding.MOST) -> Collected:
     """`features` and labels of some images, drawn by seed, of the set that the report is about; {} for none to map.
 
     None are where there is a target, whose features are collected anyway, or where a class is one of its episode.

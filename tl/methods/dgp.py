@@ -1,8 +1,10 @@
 """Dense graph propagation predicts a classifier's rows (Kampffmeyer et al. 2019, arXiv:1805.11724; Wang et al. 2018).
 
-sum_k a_k A_k sigma(sum_k d_k D_k X T) U: X are features of the nodes, D_k the means over descendants k steps below and
-A_k over ancestors k steps above, d and a learnt softmaxes over k, sigma here ReLU. Rows are compared at length 1, by
-half the squared distance. Wang et al., arXiv:1803.08035, send features along one edge at a time, through more layers.
+rows = sum_k a_k A_k relu(sum_k d_k D_k X T) U,  loss = |rows - R|^2 / 2, both of length 1
+
+X are features of the nodes, D_k the means over descendants k steps below and A_k over ancestors k steps above, d and a
+learnt softmaxes over k, T and U learnt, R the classifier's own rows. Wang et al., arXiv:1803.08035, send features along
+one edge at a time, through more layers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Class prototypes that are entities of a knowledge graph, learnt from images and triples together.
+"""Class prototypes that are entities of a graph, learnt from images and triples together (Zhang et al. 2016, KDD).
 
-An image's features, projected, are compared with the embeddings of the classes' entities by their cosine, and the loss
-of the graph's own triples is added: embeddings are shared, as in Zhang et al. 2016 (KDD, "Collaborative Knowledge Base
-Embedding", equation 11). Triples are scored by ComplEx (Trouillon et al. 2016, arXiv:1606.06357, equation 9).
+loss = CE(cos(P f, e_class) / temperature, y) + weight CE(Re <e_h, r, conj e>, t)
+
+e are embeddings of the graph's entities, which both losses share as in that paper's equation 11 ("Collaborative
+Knowledge Base Embedding"), P a learnt projection. Triples are scored by ComplEx (Trouillon et al. 2016,
+arXiv:1606.06357, equation 9).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Rows of unseen classes from those of seen ones, by what is known of both alone: nothing is trained.
+"""Rows of unseen classes from those of the nearest seen ones, or by kernel ridge regression (Saunders et al. 1998).
 
-The mean of the nearest classes' rows, or with `ridge` the kernel ridge regression of rows on features (Saunders et al.
-1998, ICML, equation 8): mean + k (K + ridge I)^-1 (R - mean), with the cosines of features as kernel K.
+row = mean of R over the nearest classes;  with ridge: row = mean R + k (K + ridge I)^-1 (R - mean R)
+
+R are the seen classes' rows; near is by the cosine of features, which is the kernel K too (equation 8 of that paper,
+ICML). Nothing is trained.
 """
 
 from __future__ import annotations
