@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tagged_sentences
 import toy
+import toy_settings
 
 from tl import build, metrics, models, plan, spans, tasks, text
 from tl.data import texts
@@ -226,7 +227,7 @@ def test_states_of_words_are_those_of_shorter_sentences():
     [
         ({"model": "textcnn", "model_args": {}}, r"'textcnn' gives no features of single tokens.*bert, .*lstm"),
         ({"task": "classification", "select": ""}, "holds a tag for every word, and config.task is 'classification'"),
-        ({"data": toy.SENTENCES}, r"toy\.tsv' holds no tags of words, as conll:FILE does"),
+        ({"data": toy_settings.SENTENCES}, r"toy\.tsv' holds no tags of words, as conll:FILE does"),
         ({"target": toy.TAGS["data"]}, r"config\.target=.* does not go with config\.task='tags'"),
         ({"data": "conll:a+conll:b"}, r"config\.data='conll:a\+conll:b' does not go with config\.task='tags'"),
         ({"bottleneck.width": 4}, r"config\.bottleneck\.width=4 does not go with"),
