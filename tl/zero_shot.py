@@ -33,9 +33,10 @@ def asked(config: Config) -> bool:
 def check(config: Config, predicts: bool) -> None:
     """InputError where a method `predicts` rows and the config asks for none, or does not and it does."""
     if predicts != asked(config):
+        wrong = "predicts rows of a classifier: name it" if predicts else "predicts no rows: leave it out"
         raise InputError(
-            f"config.zero_shot and the method '{config.method}' do not go together: dgp and nearest_rows predict rows "
-            "of config.zero_shot.weights, and nothing else does."
+            f"config.zero_shot.weights='{config.zero_shot.weights}' and the method '{config.method}' do not go "
+            f"together: the method {wrong}."
         )
 
 
