@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Files whose tests look at pictures on a run's page.
-PICTURED = ("test_pages", "test_report", "test_explain", "test_adapt", "test_docs")
+PICTURED = ("test_pages", "test_report", "test_adapt")
 
 
 @pytest.fixture(scope="module", autouse=True)

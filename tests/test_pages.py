@@ -121,7 +121,14 @@ def run(tmp_path_factory):
 def test_the_page_of_a_run(run):
     folder, summary = run
     page = (folder / "report.html").read_text()
-    for text in ("What moved", "features by true class", "By class", "integrated gradients", "Time and memory"):
+    for text in (
+        "What moved",
+        "features by true class",
+        "By class",
+        "(Grad-CAM)",
+        "(integrated gradients)",
+        "Time and memory",
+    ):
         assert text in page, text
     (words,) = re.findall(r'aria-label="What moved: ([^"]*)"', page)
     told = dict(item.rsplit(" ", 1) for item in html.unescape(words).split(", "))

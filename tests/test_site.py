@@ -91,7 +91,7 @@ def test_every_method_has_a_page_with_its_defaults_its_command_and_its_figures()
     grouped = pages.grouped()
     assert sorted(name for members in grouped.values() for name in members) == list(pages.names())
     assert not grouped.get("More"), "the README does not name these"
-    assert grouped["Knowledge graphs"] == ["complex", "distmult", "rotate", "transe"]
+    assert grouped["Knowledge graphs"] == ["complex", "dgp", "distmult", "fusion", "nearest_rows", "rotate", "transe"]
 
 
 def test_every_key_stands_on_the_page_of_keys():

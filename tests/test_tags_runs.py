@@ -37,7 +37,7 @@ def finished(tmp_path_factory) -> pathlib.Path:
 
 def test_the_page_and_the_files(finished):
     page = (finished / "report.html").read_text()
-    for words in ("Entities by type", "F1 by type", "Confusion matrix", "tags, 3 types", "--text"):
+    for words in ("Entities by type", "By class", "Confusion matrix", "tags, 3 types", "--text"):
         assert words in page
     held = json.loads(next((finished / "class_report").glob("val-*.json")).read_text())
     assert set(held["classes"]) == {"LOC", "ORG", "PER"}
