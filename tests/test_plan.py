@@ -40,6 +40,7 @@ MIXING = {
     # The entities' table is split over the chips, and its gradient comes from every row of the batch.
     "distmult": {"all-to-all", "collective-permute"},
     "complex": {"all-to-all", "collective-permute"},
+    "fusion": {"all-gather", "collective-permute"},
 }
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
 MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
-FEW_BYTES = 64  # of a row that costs a CPU more to fetch than to learn from
+FEW_BYTES = 16  # of a row, such as a triple, that costs a CPU more to fetch than to learn from
 FORMAT = 3  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
@@ -173,6 +173,8 @@ def suffices(
 ) -> bool:
     """Whether every loss and the prediction can be had from the map `name`: none asks for images or earlier maps."""
     method = experiment.method
+    if method.ready and not state.memory:  # what it predicts by is made at the end, and its shapes are not known yet
+        return False
     key = jax.random.key(0)
     batch = {
         stream: {

@@ -36,24 +36,29 @@ def make(tasks: Mapping[str, Task], *, neighbours: int = 3, ridge: float = 0.0, 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         return 0 * own(net, batch["train"]).sum(), {}
 
-    def ready(net: Any, memory: Any, data: Any) -> dict[str, jax.Array]:
-        found = [
-            (own(net, rows)[np.asarray(rows["mask"])], rows[task.name][np.asarray(rows["mask"])])
-            for rows in data["train"]
-        ]
-        features, rows = (jnp.concatenate(column) for column in zip(*found, strict=True))
+    def fitted(found: list[tuple[jax.Array, ...]]) -> dict[str, jax.Array]:
+        # Rows that only fill up a batch are not real: they are near to nothing, and of no weight.
+        features, rows, real = (jnp.concatenate(column) for column in zip(*found, strict=True))
+        real = real.astype(rows.dtype)[:, None]
         if not ridge:
-            return {"features": features, "rows": rows, "mean": jnp.zeros(rows.shape[1])}
-        mean = rows.mean(axis=0)
-        kernel = features @ features.T + ridge * jnp.eye(len(features))
-        return {"features": features, "rows": jnp.linalg.solve(kernel, rows - mean[None]), "mean": mean}
+            return {"features": features, "rows": rows, "real": real[:, 0], "mean": jnp.zeros(rows.shape[1])}
+        mean = (real * rows).sum(axis=0) / real.sum()
+        kernel = real * (features @ features.T) * real.T + ridge * jnp.eye(len(features))
+        solved = jnp.linalg.solve(kernel, real * (rows - mean[None]))
+        return {"features": features, "rows": solved, "real": real[:, 0], "mean": mean}
+
+    def ready(net: Any, memory: Any, data: Any) -> dict[str, jax.Array]:
+        each = jax.jit(lambda rows: (own(net, rows), rows[task.name], rows["mask"]))
+        return jax.jit(fitted)([each(dict(rows)) for rows in data["train"]])
 
     def predict(net: Any, inputs: Mapping[str, jax.Array], memory: Any) -> dict[str, jax.Array]:
         alike = own(net, inputs) @ memory["features"].T
         if not ridge:
             # One place for each class: of equal ones the first, by its number.
-            chosen = jax.lax.top_k(alike, min(neighbours, alike.shape[1]))[1]
-            alike = jax.nn.one_hot(chosen, alike.shape[1]).sum(axis=1) / chosen.shape[1]
+            near = jnp.where(memory["real"][None] > 0, alike, -jnp.inf)
+            chosen = jax.lax.top_k(near, min(neighbours, near.shape[1]))[1]
+            alike = jax.nn.one_hot(chosen, near.shape[1]).sum(axis=1) * memory["real"][None]
+            alike = alike / alike.sum(axis=1, keepdims=True)
         return {task.name: contrast.unit(alike @ memory["rows"] + memory["mean"][None])}
 
     return Method(streams=("train",), steps=[(loss, None)], heads=False, ready=ready, predict=predict)

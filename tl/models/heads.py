@@ -133,14 +133,14 @@ class Bottleneck(nn.Module):
     width: int
     norm: bool = True
     dropout: float = 0.0
-    dtype: str = "float32"
+    dtype: str = ""  # of the computation; "": that of the features
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode = Mode()) -> jax.Array:  # noqa: B008 (frozen)
-        x = Dense(self.width, bias=not self.norm, name="fc")(x.astype(self.dtype))
+        x = Dense(self.width, bias=not self.norm, name="fc")(x.astype(self.dtype or x.dtype))
         if self.norm:
             x = BatchNorm(name="bn")(x, mode)
-        return nn.Dropout(self.dropout, deterministic=not mode.train)(nn.relu(x)).astype(wide(self.dtype))
+        return nn.Dropout(self.dropout, deterministic=not mode.train)(nn.relu(x)).astype(wide(self.dtype or x.dtype))
 
 
 class Relation(nn.Module):
