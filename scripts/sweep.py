@@ -92,7 +92,7 @@ def opened(options: argparse.Namespace, axes: Mapping[str, space.Axis], told: Ma
     import optuna
     from optuna.storages import journal
 
-    from tl.tasks import lower_is_better
+    from tl.metrics import lower_is_better
 
     tried = list(space.listed(axes, options.how, options.trials, options.seed))
     (options.workdir / "locks").mkdir(parents=True, exist_ok=True)

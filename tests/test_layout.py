@@ -60,7 +60,7 @@ FLOORS = {
     "tl.reduction": ("tl.optim",),
     "tl.pruning": ("tl.config", "tl.optim"),
     "tl.checkpoint": (),
-    "tl.report": ("tl.report",),
+    "tl.report": ("tl.report", "tl.metrics", "tl.spans"),
     "tl.tasks": ("tl.losses", "tl.metrics", "tl.spans"),
     "tl.data": ("tl.data", "tl.mesh", "tl.preprocess", "tl.text", "tl.spans", "tl.episodes"),
     "tl.models": ("tl.models", "tl.preprocess", "tl.text"),

@@ -107,6 +107,9 @@ def test_bars_of_classes_and_the_worst_of_many():
 def test_leaders_come_first_and_every_run_has_its_dot():
     cells = {("a", "test/loss"): (0.5, 0, 1), ("b", "test/loss"): (0.2, 0, 1), ("c", "test/f1"): (0.2, 0, 1)}
     assert sets.ranked("test/loss", ["a", "c", "b"], cells) == ["b", "a", "c"]
+    places = {("a", "test/mean_rank"): (9.0, 0, 1), ("b", "test/mean_rank"): (3.0, 0, 1)}
+    assert sets.ranked("test/mean_rank", ["a", "b"], places) == ["b", "a"]
+    assert sets.standing("b", ["test/mean_rank"], ["a", "b"], places)["line"][0]["best"]
     runs = {"a": [{"m": 0.5}, {"m": 0.75}], "b": [{"m": 0.25}, {}]}
     assert "m of each run: a 0.5000 0.7500, b 0.2500" in sets.strips("m", runs)
     assert sets.strips("m", {"a": [{"m": 1.0}]}) is None

@@ -117,9 +117,9 @@ def test_which_metrics_are_errors():
         *metrics.multi_label(np.eye(2), np.eye(2)),
         *metrics.regression(np.eye(2), np.eye(2)),
     }
-    assert {name for name in found if tasks.lower_is_better(f"val/{name}")} == {"loss", "ece", "mae"}
-    assert tasks.lower_is_better("val/age/mae")
-    assert not tasks.lower_is_better("loss/accuracy")
+    assert {name for name in found if metrics.lower_is_better(f"val/{name}")} == {"loss", "ece", "mae"}
+    assert metrics.lower_is_better("val/age/mae")
+    assert not metrics.lower_is_better("loss/accuracy")
 
 
 def test_losses_of_each_row_are_smoothed_and_weighed_as_their_mean():

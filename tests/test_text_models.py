@@ -14,7 +14,7 @@ import pytest
 import toy
 from safetensors.numpy import load_file, save_file
 
-from tl import build, models, text, weights
+from tl import build, models, optim, text, weights
 from tl.errors import InputError
 from tl.models.layers import Mode
 from tl.weights import readers
@@ -30,19 +30,10 @@ SENTENCES = [
 
 def tree(flat, prefix="params/backbone/"):
     return {
-        "params": nested({path.removeprefix(prefix): leaf for path, leaf in flat.items() if path.startswith(prefix)})
+        "params": optim.nested(
+            {path.removeprefix(prefix): leaf for path, leaf in flat.items() if path.startswith(prefix)}
+        )
     }
-
-
-def nested(flat):
-    found: dict = {}
-    for path, leaf in flat.items():
-        *above, last = path.split("/")
-        node = found
-        for name in above:
-            node = node.setdefault(name, {})
-        node[last] = leaf
-    return found
 
 
 def words_of(preprocess) -> tuple[str, ...]:

@@ -16,18 +16,7 @@ PATHS = [
     "head/kernel",
     "head/bias",
 ]
-
-
-def tree(leaves):
-    """{"a/b": leaf} -> {"a": {"b": leaf}}."""
-    nested = {}
-    for path, leaf in leaves.items():
-        *above, name = path.split("/")
-        node = nested
-        for key in above:
-            node = node.setdefault(key, {})
-        node[name] = leaf
-    return nested
+tree = optim.nested
 
 
 def vector(*values):

@@ -246,3 +246,20 @@ def _mean_auc(truth: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score  # two seconds of imports that no other metric needs
 
     return float(roc_auc_score(truth[:, mixed], scores[:, mixed], average="macro"))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric such as `val/loss` is an error, by its last name."""
+    errors = {
+        "loss",
+        "mae",
+        "mse",
+        "rmse",
+        "ece",
+        "mean_rank",
+        "median_rank",
+        "height",
+        "mistake_height",
+        "mistake_path",
+    }
+    return metric.rpartition("/")[2] in errors

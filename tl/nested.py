@@ -14,9 +14,9 @@ from tl import config as configs
 from tl import runs, workdir
 from tl.config import Config
 from tl.errors import InputError
+from tl.metrics import lower_is_better
 from tl.report import html, provenance, table
 from tl.report.files import plain, read_lines, write_atomic
-from tl.tasks import lower_is_better
 
 
 def check(config: Config) -> None:

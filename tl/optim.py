@@ -274,11 +274,16 @@ def _some(names: Sequence[str], count: int = 4) -> str:
 
 def nested_of(flat: Mapping[str, Any]) -> dict[str, Any]:
     """{"a/b/c": leaf} as dicts in dicts, with "params" and "stats" whatever there is."""
-    nested: dict[str, Any] = {"params": {}, "stats": {}}
+    return {"params": {}, "stats": {}} | nested(flat)
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b/c": leaf} as dicts in dicts: the inverse of `paths`."""
+    found: dict[str, Any] = {}
     for path, leaf in flat.items():
         *names, last = path.split("/")
-        node = nested
+        node = found
         for name in names:
             node = node.setdefault(name, {})
         node[last] = leaf
-    return nested
+    return found

@@ -198,9 +198,3 @@ KINDS = {
     "retrieval": _retrieval,
     "tags": _tags,
 }
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric such as `val/loss` is an error, by its last name."""
-    errors = {"loss", "mae", "ece", "mse", "mean_rank", "median_rank", "height", "mistake_height", "mistake_path"}
-    return metric.rsplit("/", 1)[-1] in errors

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from tl.tasks import lower_is_better
+from tl.metrics import lower_is_better
 
 # A network that a score without labels may not choose: one that uses fewer than this share of the classes, or that is
 # worse on the source than this share of the best so far.

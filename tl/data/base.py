@@ -80,7 +80,7 @@ class Dataset:
     target: str = ""
     tasks: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     relations: tuple[str, ...] = ()
-    nodes: np.ndarray | None = None  # features of what the rows say how they stand to, see rows.open_rows
+    nodes: np.ndarray | None = None  # features of the entities that rows are shares of, see rows.open_rows
 
     @property
     def field(self) -> str:

@@ -17,9 +17,9 @@ class Head(nn.Module):
     `pool="gap"` reads the backbone's pooled features, "flatten" its last spatial map as one long vector (the
     image size is then fixed). `maps` names others: their means over space stand side by side, each divided by
     its length (a side head on what lower layers know, Evci et al. 2022, Head2Toe). `tokens` names a map (N, L, D), of
-    which every row gets outputs of its own, (N, L, outputs). `hidden` layers are fc1,
-    fc2, ... with ReLU and dropout behind each; without them, dropout acts on the features. `kernel` (D,
-    outputs) and `bias` of the last layer lie directly in the head, where converted classifiers go.
+    which every row gets outputs of its own, (N, L, outputs). `hidden` layers are fc1, fc2, ... with ReLU and dropout
+    behind each; without them, dropout acts on the features. `kernel` (D, outputs) and `bias` of the last layer lie
+    directly in the head, where converted classifiers go.
     """
 
     outputs: int

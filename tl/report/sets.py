@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tl.metrics import lower_is_better
 from tl.report import plots, sections
 from tl.report.console import main_metric
-
-_LOWER = ("loss", "mae", "mse", "rmse", "ece", "error")
 
 
 def leading(metrics: Sequence[str]) -> list[str]:
@@ -25,7 +24,7 @@ def leading(metrics: Sequence[str]) -> list[str]:
 
 def ranked(metric: str, variants: Sequence[str], cells: Mapping) -> list[str]:
     """The variants, the best mean of `metric` first; those without one keep their order at the end."""
-    sign = 1 if metric.rpartition("/")[2] in _LOWER else -1
+    sign = 1 if lower_is_better(metric) else -1
 
     def place(variant: str) -> float:
         mean = cells.get((variant, metric), (np.nan,))[0]
@@ -39,7 +38,7 @@ def standing(variant: str, metrics: list[str], variants: list[str], cells: Mappi
     line = []
     for metric in metrics:
         means = [cells[v, metric][0] for v in variants if (v, metric) in cells and np.isfinite(cells[v, metric][0])]
-        best = (min if metric.rpartition("/")[2] in _LOWER else max)(means, default=None)
+        best = (min if lower_is_better(metric) else max)(means, default=None)
         cell = cells.get((variant, metric))
         line.append({"cell": cell, "best": cell is not None and cell[0] == best and len(variants) > 1})
     return {"variant": variant, "line": line}
