@@ -96,6 +96,8 @@ def read_table(path: pathlib.Path, *, full: bool) -> dict[str, Any]:
         raise InputError(f"{path} is no python file: give one of configs/tables/.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise InputError(f"{path} is no table: it has no get_config.")
     table = module.get_config(full)
     table = table.to_dict() if hasattr(table, "to_dict") else dict(table)
     results.check(table, path.stem)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 
 import jax
 import numpy as np
 import pytest
 import toy
+from packaging.requirements import Requirement
 from PIL import Image
 
 from scripts import export as script
-from tl import build, explanations, export, exported, onnx, predictor
+from tl import build, explanations, export, onnx, predictor
 from tl.data import transforms
 from tl.errors import InputError
+from tl.exported.load import Model
+from tl.exported.prepare import prepare
 from tl.predictor import Predictor
 
 # One run for each kind of export: name -> config file and settings.
@@ -44,6 +49,10 @@ def made(tmp_path_factory):
     return make
 
 
+def ready(model, images):
+    return np.stack([prepare(image, model.about["preprocess"]) for image in images])
+
+
 @pytest.fixture(params=RUNS)
 def run(request, made):
     return request.param, *made(request.param)
@@ -53,13 +62,13 @@ def test_the_folder_answers_as_the_run_does(run):
     name, folder, said = run
     assert ", 0 answered otherwise than by the run" in said
     assert (name != "digits") or said.startswith("500 test images")
-    loaded, model = predictor.load(folder / "run"), exported.Model(folder / "out")
+    loaded, model = predictor.load(folder / "run"), Model(folder / "out")
     assert model.classes == {task.name: list(task.classes) for task in loaded.tasks.values()}
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*rng.integers(5, 40, 2), 3), dtype=np.uint8) for _ in range(5)]
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i}.png")
-    wanted, found = loaded.files([folder / f"{i}.png" for i in range(5)]), model.predict(images)
+    wanted, found = loaded.files([folder / f"{i}.png" for i in range(5)]), model.predict(ready(model, images))
     for task, values in wanted.items():
         np.testing.assert_allclose(found[task], values, rtol=1e-4, atol=1e-6)
 
@@ -68,15 +77,17 @@ def test_what_lies_in_the_folder(run):
     name, folder, _ = run
     files = {path.name for path in (folder / "out").iterdir()}
     assert files == {
-        *("README.md", "SHA256SUMS", "grad_cam.jax", "load.py", "model.json", "predict.jax", "weights.safetensors")
+        *("README.md", "SHA256SUMS", "flatbuffers.zip", "grad_cam.jax", "load.py", "model.json", "predict.jax"),
+        *("prepare.py", "weights.npz"),
     }
+    assert len((folder / "out" / "load.py").read_text().splitlines()) <= 30
     sums = dict(line.split("  ")[::-1] for line in (folder / "out" / "SHA256SUMS").read_text().splitlines())
     assert sums.keys() == files - {"SHA256SUMS"}
     for file, digest in sums.items():
         assert hashlib.sha256((folder / "out" / file).read_bytes()).hexdigest() == digest
     program = jax.export.deserialize(bytearray((folder / "out" / "predict.jax").read_bytes()))
     assert program.platforms == ("cpu", "cuda", "tpu")
-    weights = exported.read_safetensors(folder / "out" / "weights.safetensors")
+    weights = Model(folder / "out").weights
     assert len(program.in_avals) == len(weights) + 1
     assert not any("discriminator" in path for path in weights)
     assert (name != "parts") or any("discriminator" in path for path in toy.leaves_of(folder / "run"))
@@ -84,13 +95,13 @@ def test_what_lies_in_the_folder(run):
     summary = json.loads((folder / "run" / "summary.json").read_text())
     assert summary["commit"] in card
     assert ("licence Apache-2.0" in card) == (name == "digits" and "bundled" in card)
-    for task in exported.Model(folder / "out").classes.values():
+    for task in Model(folder / "out").classes.values():
         assert task[0] in card
 
 
 def test_the_map_in_the_folder_is_grad_cam(run):
     _, folder, _ = run
-    loaded, model = predictor.load(folder / "run"), exported.Model(folder / "out")
+    loaded, model = predictor.load(folder / "run"), Model(folder / "out")
     size = loaded.of_images().size
     images = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     task, memory = next(iter(loaded.tasks)), loaded.memory
@@ -98,33 +109,53 @@ def test_the_map_in_the_folder_is_grad_cam(run):
     np.testing.assert_allclose(model.load("grad_cam")(model.weights, images), wanted, rtol=1e-3, atol=1e-5)
 
 
-def test_load_py_needs_neither_this_project_nor_pillow(made):
+def needed(package):
+    """The distributions that come with `pip install package`."""
+    found = {package}
+    for line in metadata.requires(package) or ():
+        requirement = Requirement(line)
+        if requirement.name not in found and (not requirement.marker or requirement.marker.evaluate({"extra": ""})):
+            found |= needed(requirement.name)
+    return found
+
+
+def test_load_py_needs_jax_and_numpy_alone(made, tmp_path):
+    """In an environment of these, and what they bring along."""
     folder, _ = made("digits")
+    for name in needed("jax") | needed("numpy"):
+        for top in {file.parts[0] for file in metadata.files(name) or () if file.parts[0] not in ("..", "__pycache__")}:
+            (tmp_path / top).symlink_to(metadata.distribution(name).locate_file(top))
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(('tl', 'flax', 'PIL', 'safetensors', 'optax')))\n"
-        "import numpy as np\nfrom load import Model\n"
+        "import numpy as np\nfrom load import Model\nfrom prepare import prepare\n"
         "image = np.arange(20 * 30 * 3).astype(np.uint8).reshape(20, 30, 3)\n"
-        "found = Model('.').predict([image] * 2)\nprint({name: rows.tolist() for name, rows in found.items()})"
+        "model = Model('.')\nfound = model.predict(np.stack([prepare(image, model.about['preprocess'])] * 2))\n"
+        "print({name: rows.tolist() for name, rows in found.items()})"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder / "out", capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=folder / "out",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    image = np.arange(20 * 30 * 3).astype(np.uint8).reshape(20, 30, 3)
+    image, model = np.arange(20 * 30 * 3).astype(np.uint8).reshape(20, 30, 3), Model(folder / "out")
     for task, rows in eval(done.stdout).items():
-        np.testing.assert_allclose(rows, exported.Model(folder / "out").predict([image] * 2)[task], rtol=1e-4)
+        np.testing.assert_allclose(rows, model.predict(ready(model, [image] * 2))[task], rtol=1e-4)
 
 
 def test_images_are_prepared_to_the_bit_as_for_the_run():
     """Of 300 sizes: pictures that grow and shrink, tall and wide, a few pixels and many."""
-    rng, model = np.random.default_rng(0), object.__new__(exported.Model)
+    rng = np.random.default_rng(0)
     for number in range(300):
         height, width = rng.integers(1, 40, 2) if number % 2 else rng.integers(20, 260, 2)
         size, short = (int(value) for value in rng.integers(8, 64, 2))
         if short * max(height, width) // min(height, width) > 2000:
             continue
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        model.about = {"preprocess": {"size": size, "resize": short, "down_first": export.down_first()}}
+        how = {"size": size, "resize": short, "down_first": export.down_first()}
         steps = [("resize", {"size": short}), ("centre_crop", {"size": size})]
-        np.testing.assert_array_equal(model.prepare(image), transforms.compose(steps)(image, rng))
+        np.testing.assert_array_equal(prepare(image, how), transforms.compose(steps)(image, rng))
 
 
 def test_a_class_that_differs_leaves_nothing(made, monkeypatch, tmp_path):

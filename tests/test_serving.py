@@ -20,8 +20,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from scripts import bench_serve, serve
-from tl import build, export, exported
+from tl import build, export
 from tl.errors import InputError
+from tl.exported.load import Model
+from tl.exported.prepare import prepare
 from tl.serving import app
 from tl.serving.network import Network
 
@@ -66,9 +68,14 @@ def error_of(response, *codes):
     return response.json()["error"]
 
 
+def by_load_py(folder, images):
+    model = Model(folder)
+    return model.predict(np.stack([prepare(image, model.about["preprocess"]) for image in images]))["label"]
+
+
 def test_a_picture_is_answered_as_load_py_answers(client, folder):
     image = pictures(1)[0]
-    wanted = exported.Model(folder).predict([image])["label"][0]
+    wanted = by_load_py(folder, [image])[0]
     bodies = {
         "image/png": encoded(image),
         "application/octet-stream": encoded(image, "BMP"),
@@ -89,7 +96,7 @@ def test_several_pictures_keep_their_order(client, folder):
     images = pictures(4)
     files = [("files", (f"{i}.png", encoded(image))) for i, image in enumerate(images)]
     answers = client.post("/predict", files=files).json()["answers"]
-    wanted = exported.Model(folder).predict(images)["label"]
+    wanted = by_load_py(folder, images)
     assert [answer["name"] for answer in answers] == [f"{i}.png" for i in range(4)]
     found = [list(answer["tasks"]["label"]["probabilities"].values()) for answer in answers]
     np.testing.assert_allclose(found, wanted, rtol=1e-4)

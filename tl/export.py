@@ -8,7 +8,9 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -16,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import PIL
 
-from tl import explanations, exported, inputs, onnx, predictor, weights
+from tl import explanations, inputs, onnx, predictor
 from tl.config import Config
 from tl.data.base import Split
 from tl.errors import InputError
+from tl.exported import load, prepare
 from tl.models import ops
 from tl.optim import nested_of, paths
 from tl.predictor import Predictor
@@ -66,7 +69,7 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
         write(loaded, config, temporary)
         said = compare(loaded, tested, temporary) if tested else "compared with the run on no image"
         if as_onnx and tested:
-            images = prepared(exported.Model(temporary), tested)
+            images = prepared(load.Model(temporary), tested)
             said += "; " + onnx.write(formed(program(loaded), "cpu"), tensors(loaded), temporary, images)
         write_card(loaded, config, workdir, temporary, said)
         write_sums(temporary)
@@ -166,19 +169,19 @@ def asked(function: Callable[..., Any], flat: Mapping[str, np.ndarray], size: in
 
 
 def down_first() -> bool:
-    """Whether this Pillow resizes some pictures down before across; see `exported.resize`."""
+    """Whether this Pillow resizes some pictures down before across; see `prepare.resize`."""
     return int(PIL.__version__.split(".")[0]) >= 13
 
 
 def write(loaded: Predictor, config: Config, folder: pathlib.Path) -> None:
-    """Programs, weights, model.json and load.py."""
+    """Programs, weights, model.json and what runs them."""
     flat, size = tensors(loaded), loaded.of_images().size
     flat = asked(program(loaded), flat, size)
     (folder / "predict.jax").write_bytes(serialised(program(loaded), flat, size))
     layer = explanations.spatial_layer(loaded.net, size)
     if layer:
         (folder / "grad_cam.jax").write_bytes(serialised(grad_cam(loaded, layer), flat, size))
-    weights.write(folder / "weights.safetensors", flat, weights.metadata(config.model, loaded.preprocess))
+    np.savez(folder / "weights.npz", **flat)  # pyright: ignore[reportArgumentType]
     about = {
         "model": config.model,
         "method": config.method,
@@ -189,13 +192,24 @@ def write(loaded: Predictor, config: Config, folder: pathlib.Path) -> None:
         "jax": jax.__version__,
     }
     (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n")
-    shutil.copyfile(pathlib.Path(exported.__file__), folder / "load.py")
+    for module in (load, prepare):
+        path = pathlib.Path(module.__file__ or "")
+        shutil.copyfile(path, folder / path.name)
+    write_flatbuffers(folder / "flatbuffers.zip")
+
+
+def write_flatbuffers(path: pathlib.Path) -> None:
+    """The installed package, to be imported from the archive where it is not installed; the same bytes each time."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(metadata.files("flatbuffers") or ()):
+            if file.suffix == ".py" or file.name.startswith(("METADATA", "LICENSE")):
+                archive.writestr(zipfile.ZipInfo(str(file)), file.read_binary())
 
 
 def compare(loaded: Predictor, tested: Split, folder: pathlib.Path) -> str:
     """The answers of run and folder to the same images; InputError where one differs."""
-    model, outputs = exported.Model(folder), loaded.outputs(tested)
-    found = model.predict([tested.load(i) for i in range(len(tested))])
+    model, outputs = load.Model(folder), loaded.outputs(tested)
+    found = model.predict(prepared(model, tested))
     wrong, most = np.zeros(len(tested), bool), 0.0
     for name, task in loaded.tasks.items():
         wanted, got = task.probabilities(outputs[name]), found[name]
@@ -206,15 +220,15 @@ def compare(loaded: Predictor, tested: Split, folder: pathlib.Path) -> str:
     )
     if wrong.any():
         raise InputError(
-            f"{text}: nothing is written. load.py resizes as Pillow does, which differs a little from "
+            f"{text}: nothing is written. prepare.py resizes as Pillow does, which differs a little from "
             "config.image_library='opencv'; --check 0 exports it all the same."
         )
     return text
 
 
-def prepared(model: exported.Model, tested: Split) -> np.ndarray:
+def prepared(model: load.Model, tested: Split) -> np.ndarray:
     """(N, size, size, 3) uint8, as the network takes them."""
-    return np.stack([model.prepare(tested.load(i)) for i in range(len(tested))])
+    return np.stack([prepare.prepare(tested.load(i), model.about["preprocess"]) for i in range(len(tested))])
 
 
 def differing(task: Task, wanted: np.ndarray, got: np.ndarray) -> np.ndarray:

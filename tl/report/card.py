@@ -15,11 +15,13 @@ from tl.report.table import number
 FILES = {
     "SHA256SUMS": "for `sha256sum -c SHA256SUMS`",
     "grad_cam.jax": "where in an image its answer comes from (Grad-CAM)",
-    "load.py": "runs it by jax, numpy and flatbuffers",
+    "flatbuffers.zip": "the package flatbuffers (Google, Apache 2.0), by which jax.export reads programs",
+    "load.py": "runs it by jax and numpy alone",
     "model.json": "classes and preprocessing",
     "model.onnx": "the same network with its weights, for ONNX Runtime; images (N, size, size, 3) as float32 in 0..255",
     "predict.jax": "the network by jax.export, for CPU, CUDA and TPU and any number of images",
-    "weights.safetensors": "its weights, arguments of both programs",
+    "prepare.py": "makes its input of images of any size, by numpy",
+    "weights.npz": "its weights, arguments of both programs",
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tl import exported
 from tl.data import images, transforms
 from tl.errors import InputError
+from tl.exported.load import Model
 from tl.preprocess import Preprocess
 from tl.report.images import data_uri, overlay
 
@@ -30,12 +30,10 @@ class Network:
     """`answer` takes up to `most` questions at a time; each power of two below that is a program of its own."""
 
     def __init__(self, folder: pathlib.Path, most: int, pixels: int = MOST_PIXELS) -> None:
-        missing = [
-            name for name in ("model.json", "predict.jax", "weights.safetensors") if not (folder / name).is_file()
-        ]
+        missing = [name for name in ("model.json", "predict.jax", "weights.npz") if not (folder / name).is_file()]
         if missing:
             raise InputError(f"'{folder}' is no exported run, it has no {missing[0]}: make one by scripts/export.py.")
-        self.model, self.most, self.pixels = exported.Model(folder), most, pixels
+        self.model, self.most, self.pixels = Model(folder), most, pixels
         about = self.model.about["preprocess"]
         self.preprocess = Preprocess(about["size"], about["resize"])
         self.chain = transforms.compose(transforms.evaluation(self.preprocess))
