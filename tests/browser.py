@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import pathlib
 import re
 import shutil
@@ -10,6 +12,33 @@ import subprocess
 import pytest
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-web-security", "--disable-gpu", "--enable-logging=stderr")
+
+# What a reader without a mouse, or with another taste, would miss, as JSON in the page's last element.
+LOOKS = """
+const shades = color => { const [r, g, b] = color.match(/[\\d.]+/g).map(v => (v /= 255) <= .03928 ? v / 12.92
+  : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+const over = (one, other) => { const [low, high] = [shades(one), shades(other)].sort((a, b) => a - b);
+  return (high + .05) / (low + .05); };
+const all = query => [...document.querySelectorAll(query)], of = getComputedStyle, paper = of(document.body);
+const resolved = name => { const probe = document.body.appendChild(document.createElement('i'));
+  probe.style.color = `var(${name})`; return of(probe).color; };
+const first = document.querySelector('a[href], summary, [tabindex="0"]');
+const found = {
+  dark: matchMedia('(prefers-color-scheme: dark)').matches,
+  paper: shades(paper.backgroundColor),
+  contrast: ['--ink', '--soft', '--accent'].map(name => over(resolved(name), paper.backgroundColor)),
+  lines: [1, 2, 3, 4, 5, 6, 7, 8].map(n => over(resolved(`--series-${n}`), paper.backgroundColor)),
+  skip: first.className === 'skip' && document.querySelector(first.hash).tabIndex === -1,
+  broken: all('img').filter(image => !image.naturalWidth).length,
+  unnamed: all('img:not([alt]), svg:not([aria-label])').length,
+  lost: all('a[href^="#"]').filter(a => !document.getElementById(a.hash.slice(1))).length,
+  headless: all('th:not([scope])').length,
+  unreached: all('.wide:not([tabindex="0"])').length,
+  wider: document.documentElement.scrollWidth - innerWidth,
+  foreign: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:')).length,
+};
+document.body.appendChild(document.createElement('pre')).textContent = 'FOUND' + JSON.stringify(found);
+"""
 
 
 def opened(page: pathlib.Path, *flags: str, milliseconds: int = 10000) -> tuple[str, list[str]]:
@@ -21,3 +50,21 @@ def opened(page: pathlib.Path, *flags: str, milliseconds: int = 10000) -> tuple[
     command = [browser, *FLAGS, *own, *flags, f"file://{page}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
+
+
+def judge(page: pathlib.Path, dark: bool) -> None:
+    """The page is read by keyboard, on a narrow screen, in either scheme, without a word in the console."""
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("</body>", f"<script>{LOOKS}</script></body>"))
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    shown, console = opened(probed, scheme, "--window-size=500,900")
+    assert not console
+    found = json.loads(html.unescape(re.findall(r"FOUND(\{.*?\})<", shown)[0]))
+    assert found["dark"] == dark
+    assert (found["paper"] < 0.1) == dark
+    assert min(found["contrast"]) >= 4.5  # of text, WCAG 2.2, 1.4.3
+    assert min(found["lines"]) >= 3  # of what is drawn, 1.4.11
+    assert found["skip"]
+    for fault in ("broken", "unnamed", "lost", "headless", "unreached", "foreign"):
+        assert found[fault] == 0, fault
+    assert found["wider"] <= 0

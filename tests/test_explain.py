@@ -7,6 +7,7 @@ import types
 from collections import OrderedDict
 from typing import Any
 
+import browser
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -234,6 +235,14 @@ def test_a_page_of_some_images(run, tmp_path, capsys):
     for method in explanations.METHODS[1:]:
         assert pages(files, folder, tmp_path / f"{method}.html", "--method", method) == 0
         assert method.replace("_", " ") in (tmp_path / f"{method}.html").read_text()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_in_a_browser(dark, run, tmp_path):
+    folder, _, _ = run
+    Image.fromarray(inputs.open_data(predictor.config_of(folder)).splits["train"].load(0)).save(tmp_path / "a.png")
+    assert pages([tmp_path / "a.png"], folder, tmp_path / "page.html", "--nearest", "2") == 0
+    browser.judge(tmp_path / "page.html", dark)
 
 
 def test_pages_that_cannot_be(run, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 
@@ -16,7 +15,7 @@ from numpy.testing import assert_allclose
 
 from tl import build, finish, moved, optim
 from tl.evaluators import embedding
-from tl.report import plots, sections, sets
+from tl.report import sections, sets
 from tl.report.html import write_set
 
 
@@ -143,34 +142,6 @@ def test_the_page_of_a_run(run):
     assert finish.finished(folder)
 
 
-# What a reader without a mouse, or with another taste, would miss, as JSON in the page's last element.
-LOOKS = """
-const shades = color => { const [r, g, b] = color.match(/[\\d.]+/g).map(v => (v /= 255) <= .03928 ? v / 12.92
-  : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
-const over = (one, other) => { const [low, high] = [shades(one), shades(other)].sort((a, b) => a - b);
-  return (high + .05) / (low + .05); };
-const all = query => [...document.querySelectorAll(query)], of = getComputedStyle, paper = of(document.body);
-const resolved = name => { const probe = document.body.appendChild(document.createElement('i'));
-  probe.style.color = `var(${name})`; return of(probe).color; };
-const first = document.querySelector('a[href], summary, [tabindex="0"]');
-const found = {
-  dark: matchMedia('(prefers-color-scheme: dark)').matches,
-  paper: shades(paper.backgroundColor),
-  contrast: ['--ink', '--soft', '--accent'].map(name => over(resolved(name), paper.backgroundColor)),
-  lines: [1, 2, 3, 4, 5, 6, 7, 8].map(n => over(resolved(`--series-${n}`), paper.backgroundColor)),
-  skip: first.className === 'skip' && document.querySelector(first.hash).tabIndex === -1,
-  broken: all('img').filter(image => !image.naturalWidth).length,
-  unnamed: all('img:not([alt]), svg:not([aria-label])').length,
-  lost: all('a[href^="#"]').filter(a => !document.getElementById(a.hash.slice(1))).length,
-  headless: all('th:not([scope])').length,
-  unreached: all('.wide:not([tabindex="0"])').length,
-  wider: document.documentElement.scrollWidth - innerWidth,
-  foreign: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:')).length,
-};
-document.body.appendChild(document.createElement('pre')).textContent = 'FOUND' + JSON.stringify(found);
-"""
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("which", ["run", "set"])
 def test_a_page_in_a_browser(which, dark, run, tmp_path):
@@ -183,25 +154,4 @@ def test_a_page_in_a_browser(which, dark, run, tmp_path):
         variants = {name: [f"{name}/0", f"{name}/1"] for name in "ab"}
         configs = {"a": {"lr": 1}, "b": {"lr": 2}}
         page = write_set(tmp_path, title="set", rows=rows, runs=runs, curves=curves, configs=configs, variants=variants)
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.read_text().replace("</body>", f"<script>{LOOKS}</script></body>"))
-    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    shown, console = browser.opened(probed, scheme, "--window-size=500,900")
-    assert not console
-    found = json.loads(html.unescape(re.findall(r"FOUND(\{.*?\})<", shown)[0]))
-    assert found["dark"] == dark
-    assert (found["paper"] < 0.1) == dark
-    assert min(found["contrast"]) >= 4.5  # of text, WCAG 2.2, 1.4.3
-    assert min(found["lines"]) >= 3  # of what is drawn, 1.4.11
-    assert found["skip"]
-    for fault in ("broken", "unnamed", "lost", "headless", "unreached", "foreign"):
-        assert found[fault] == 0, fault
-    assert found["wider"] <= 0
-
-
-def test_a_figure_has_the_colours_of_the_page():
-    figure = plots.bars({"one": {"a": 1.0}, "two": {"a": 2.0}}, title="t", x="x", marks={"a": "$mark"})
-    assert not re.search(r"#0101", figure)
-    assert "var(--series-1)" in figure
-    assert "var(--series-2)" in figure
-    assert "$mark" in figure
+    browser.judge(page, dark)

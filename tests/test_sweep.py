@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import browser
 import filelock
 import numpy as np
 import pytest
@@ -51,6 +52,12 @@ def test_a_grid_tries_every_cell_once_and_the_best_is_a_config(runs, tmp_path, c
     page = (tmp_path / "report.html").read_text()
     assert "Importance" in page
     assert f"python main.py --config {tmp_path / 'best.py'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_in_a_browser(dark, runs, tmp_path):
+    assert search(tmp_path, "--trials", "6", "--space", RATE, "--space", "optim.name=sgd|adam") == 0
+    browser.judge(tmp_path / "report.html", dark)
 
 
 def test_what_is_tried_depends_on_the_seed_alone(runs, tmp_path):
