@@ -48,7 +48,7 @@ WAYS = {
 METRICS = {"test/accuracy": "test accuracy", "test/loss": "test loss"}
 
 
-def cell(name: str, labels: int, way: str) -> dict:
+def cell(name: str, labels: int, way: str, **more: object) -> dict:
     shared, entities, frozen = DATA[name]
     config, changes = WAYS[way]
     beside = {"graph.entities": entities, "graph.mistakes": False} if config == "fusion" else {}
@@ -64,6 +64,7 @@ def cell(name: str, labels: int, way: str) -> dict:
             "labels_per_class": labels,
             "steps": 200,
             "eval_every": 200,
+            **more,
         },
     }
 
