@@ -131,6 +131,14 @@ def test_lora_beside_attention_and_dense_kernels(tmp_path):
     assert not any("lora" in path for path in toy.leaves_of(tmp_path))
 
 
+def test_adapters_beside_the_kernels_of_an_encoder(tmp_path):
+    """Second matrices beside those of the last feed-forward part, added to them at the end."""
+    groups = ((".*/adapter$", {}), ("backbone", None), (".*", {}))
+    found = run(tmp_path, "text", adapters="backbone/layer2/fc", groups=groups, steps=6)
+    assert found["params/trained"] == 2 * 8 * 12 + 8 * 2 + 2
+    assert not any("adapter" in path for path in toy.leaves_of(tmp_path))
+
+
 def test_windows_learn_from_an_encoder(finished, tmp_path):
     """The student reads the teacher's pieces; one of other words is refused."""
     run(tmp_path / "s", "text_distill", teacher__weights=f"run:{finished}", teacher__model_args={}, steps=6)

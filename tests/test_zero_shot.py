@@ -33,16 +33,18 @@ def test_ancestors_and_the_steps_to_them():
 def test_how_far_apart_classes_are():
     """Heights of the lowest common ancestor: carnivore is 2 above dog and cat, thing 4 above dog and 2 above car."""
     named = {name: name for name in ("dog", "wolf", "cat", "car")}
-    heights, paths = hierarchy.apart(ABOVE, named, SOURCE)
+    heights, paths = hierarchy.apart(ABOVE, named)
     assert_array_equal(heights, [[0, 1, 2, 4], [1, 0, 2, 4], [2, 2, 0, 4], [4, 4, 4, 0]])
     assert_array_equal(paths, [[0, 2, 4, 6], [2, 0, 4, 6], [4, 4, 0, 6], [6, 6, 6, 0]])
-    with pytest.raises(InputError, match="'dog' and 'tyre' have no common ancestor"):
-        hierarchy.apart(ABOVE, {"dog": "dog", "tyre": "wheel"}, SOURCE)
+    # A wheel has nothing above it: it meets the others in a root, 5 above dog and 1 above wheel.
+    heights, paths = hierarchy.apart(ABOVE, {"dog": "dog", "car": "car", "tyre": "wheel"})
+    assert_array_equal(heights, [[0, 4, 5], [4, 0, 5], [5, 5, 0]])
+    assert_array_equal(paths, [[0, 6, 6], [6, 0, 4], [6, 4, 0]])
 
 
 def test_severity_by_hand():
     """Two mistakes of three: a dog for a wolf, 1 high over 2 steps, and a car for a cat, 4 high over 6."""
-    heights, paths = hierarchy.apart(ABOVE, {name: name for name in ("dog", "wolf", "cat", "car")}, SOURCE)
+    heights, paths = hierarchy.apart(ABOVE, {name: name for name in ("dog", "wolf", "cat", "car")})
     outputs, labels = np.eye(4)[[0, 0, 3]], np.array([0, 1, 2])
     found = metrics.severity(outputs, labels, heights, paths)
     assert found == {"mistake_height": 2.5, "mistake_path": 4.0, "height": pytest.approx(5 / 3)}

@@ -67,7 +67,7 @@ def merged(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
         if PARALLEL in node:
             kernel = inside["kernel"]
             middle = tuple(size // 2 for size in kernel.shape[:-2])
-            inside["kernel"] = kernel.at[middle].add(node[PARALLEL])
+            inside["kernel"] = jnp.asarray(kernel).at[middle].add(node[PARALLEL])
         return inside
 
     return walk(params)

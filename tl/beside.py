@@ -57,7 +57,7 @@ def measured(config: Config, task: Task) -> Task:
         raise InputError(f"config.graph.mistakes measures mistaken classes: it needs no task of kind '{task.kind}'.")
     every = graph.triples_of(asked["data"])
     named = entities_of(config, task.classes, every)
-    heights, paths = hierarchy.apart(hierarchy.parents(every, asked["data"]), named, asked["data"])
+    heights, paths = hierarchy.apart(hierarchy.parents(every, asked["data"]), named)
     plain = task.metrics
 
     def both(outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:

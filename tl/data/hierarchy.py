@@ -13,6 +13,7 @@ from tl.data.graph import Triple
 from tl.errors import InputError, unknown
 
 UP = ("_hypernym", "_instance_hypernym")  # WordNet's relations from what is narrower to what is wider
+ROOT = ""  # above all that nothing stands above
 RESTART = 0.02  # the share of a walk that stays with where it began, at each of so many steps
 STEPS = 40
 
@@ -68,28 +69,26 @@ def check_entities(named: Mapping[str, str], triples: Sequence[Triple], source: 
             raise unknown(f"entity of '{source}' for the class '{label}'", entity, near)
 
 
-def apart(above: Parents, named: Mapping[str, str], source: str) -> tuple[np.ndarray, np.ndarray]:
+def apart(above: Parents, named: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """(C, C) heights of the lowest common ancestor, and (C, C) steps over one, of the classes {class: entity}.
 
     The height of an ancestor is the largest number of steps up to it from a class below: 0 on the diagonal. Where there
-    are several common ones the least counts (Bertinetto et al. 2020, arXiv:1912.09393, section 2). InputError for two
-    classes without any.
+    are several common ones the least counts (Bertinetto et al. 2020, arXiv:1912.09393, section 2). Two classes without
+    any meet in ROOT, right above all that nothing stands above: WN18RR lacks some of WordNet's own edges.
     """
-    ups = [steps_up(above, entity) for entity in named.values()]
+    ups = []
+    for entity in named.values():
+        up = steps_up(above, entity)
+        tops = [steps for name, steps in up.items() if not above.get(name)] or [max(up.values())]  # else a circle
+        ups.append(up | {ROOT: 1 + min(tops)})
     height = collections.Counter()
     for up in ups:
         for name, steps in up.items():
             height[name] = max(height[name], steps)
     heights, paths = np.zeros((2, len(ups), len(ups)), np.int64)
-    names = list(named)
     for i, one in enumerate(ups):
         for j, other in enumerate(ups[:i]):
-            shared = one.keys() & other.keys()
-            if not shared:
-                raise InputError(
-                    f"the classes '{names[j]}' and '{names[i]}' have no common ancestor in '{source}': map them to "
-                    "other entities."
-                )
+            shared = (one.keys() & other.keys()) - {ROOT} or {ROOT}
             heights[i, j] = heights[j, i] = min(height[name] for name in shared)
             paths[i, j] = paths[j, i] = min(one[name] + other[name] for name in shared)
     return heights, paths
