@@ -8,7 +8,7 @@ import pytest
 import toy
 from PIL import features
 
-from tl import optim
+from tl import finish, optim
 from tl.checkpoint import Checkpoints
 
 
@@ -16,7 +16,8 @@ from tl.checkpoint import Checkpoints
 def test_a_method(name, tmp_path):
     """In float64, on eight devices: 20 steps, the last 16 of them again from a checkpoint; the first 10 on one.
 
-    The first and the tenth give the scalars that are kept in tests/golden/steps.json: some terms begin at nothing.
+    What they leave can be exported. The first and the tenth give the scalars that are kept in tests/golden/steps.json:
+    some terms begin at nothing.
     """
     with jax.enable_x64(True):
         work, one = toy.steps_of(name), toy.steps_of(name, devices=1)
@@ -38,6 +39,8 @@ def test_a_method(name, tmp_path):
 
         taken = one.run(10)
         toy.same_leaves(one.host(), tenth, 1e-9)
+    left = optim.paths(finish.exported(end.variables, work.experiment))
+    assert all(np.isfinite(leaf).all() for leaf in left.values())
     assert not falls or np.mean(losses[-4:]) < np.mean(losses[:4])
     for path, before in optim.paths(start.params).items():
         after = optim.paths(end.params)[path]
