@@ -198,6 +198,12 @@ def test_a_missing_table(bench, capsys):
     assert "there is no table" in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_table(bench, capsys):
+    bench.table.write_text("WAYS = 3\n")
+    assert bench() == 2
+    assert "is no table: it has no get_config" in capsys.readouterr().err
+
+
 def test_sums_by_hand():
     def record(sha, seconds, **metrics):
         return {"config_sha": sha, "metrics": metrics, "commit": sha, "seconds": seconds}
