@@ -11,12 +11,12 @@ from configs import text
 
 def get_config(arg):
     c = text.get_config(arg)
-    c.model_args = {"dropout": 0.0}
     c.head.dropout = 0.1
     c.optim.layer_decay = 1 / 2.6
     c.schedule.lr = 1e-3
     c.epochs = 1
     last = int(arg.get("model_args.layers", 12 if arg.get("model", c.model) == "bert" else 6))
+    c.model_args = {"dropout": 0.0, "layers": last}  # weights of another depth are refused
     frozen = ("backbone", None)
     upper = [("|".join(f"backbone/layer{last - i}/" for i in range(count + 1)), {}) for count in range(3)]
     c.stages = (

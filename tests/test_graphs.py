@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pathlib
 import tarfile
@@ -86,6 +87,14 @@ def test_what_is_no_graph_is_refused(tmp_path):
     (tmp_path / "broken.tar.gz").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"cannot be read as a tar file"):
         opened(f"kg:{tmp_path / 'broken.tar.gz'}")
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as archive:
+        archive.add(FOLDER, arcname="graph")
+    damaged = bytearray(whole.getvalue())
+    damaged[len(damaged) // 3 : len(damaged) // 3 + 40] = bytes(range(40))
+    (tmp_path / "damaged.tar.gz").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"cannot be read as a tar file|has no"):
+        opened(f"kg:{tmp_path / 'damaged.tar.gz'}")
 
 
 # --- scores and ranks by hand --------------------------------------------------------------------------------

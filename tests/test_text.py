@@ -70,6 +70,7 @@ def test_scores_of_sentences(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.tsv", "sentence\tlabel\ngood\t1\n", "begins with the names of columns"),
         ("a.tsv", "1\tgood\n0 bad\n", r"a\.tsv', line 2, has no tab: write label TAB sentence"),
         ("a.tsv", "1\tgood\n0\t \n", r"a\.tsv', line 2, has no text: write one, or drop the line"),
         ("a.tsv", "1\tgood\n\tbad\n", r"a\.tsv', line 2, has no label"),
@@ -158,6 +159,8 @@ def test_rows_of_tokens(caplog):
     split = texts.split_of(["film", "a new film a"], known)
     assert (split.field, split.load(1).tolist()) == ("tokens", [3, 1, 2])
     assert "1 of 2 sentences of the given are longer than 3 tokens, and cut" in caplog.text
+    with pytest.raises(InputError, match="text 1 of 1 is not utf-8"):
+        texts.split_of(["caf\udce9"], known)
     with pytest.raises(InputError, match="text 2 of 2 is empty"):
         texts.split_of(["film", "  "], known)
 
@@ -166,3 +169,25 @@ def test_capitals_of_a_vocabulary_count():
     pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "Film", "film", "\u00e9t\u00e9", "ete")
     assert text.Text("wordpiece", pieces).tokens(["Film \u00e9t\u00e9"]) == [[2, 5, 7, 3]]
     assert text.Text("wordpiece", (*pieces, "A")).tokens(["Film \u00e9t\u00e9"]) == [[2, 4, 6, 3]]
+
+
+def test_copies_of_a_sentence_are_found_however_they_are_cut(tmp_path, caplog):
+    """MR and SST-2 hold the same reviews, spaced and bracketed otherwise."""
+    own = ["One of Polanski's best films .", "a film ( it says )", "another  one", "!!", "something else"]
+    other = ["one of polanski 's best films .", "a film -LRB- it says -RRB-", "another one", "! !", "new"]
+    first, second = (
+        dataset_of({"train": lines[:4], "test": lines[4:]}, tmp_path / f"{i}") for i, lines in enumerate((own, other))
+    )
+    left = texts.apart(first.splits, second)
+    assert [texts.sentences(split) for split in left.values()] == [["!!"], ["something else"]]
+    held = texts.disjoint({"train": first.splits["train"], "test": second.splits["train"]})
+    assert list(held) == ["train", "test"]
+    assert texts.sentences(held["train"]) == ["!!"]
+    assert "3 of 4 sentences of train are held out by another source, too, and left out" in caplog.text
+
+
+def dataset_of(parts, folder):
+    folder.mkdir()
+    for name, lines in parts.items():
+        written(folder / f"{name}.tsv", "".join(f"{i % 2}\t{line}\n" for i, line in enumerate(lines)))
+    return texts.tsv(str(folder), "classification")

@@ -18,6 +18,7 @@ from tl import build, models, optim, text, weights
 from tl.errors import InputError
 from tl.models.layers import Mode
 from tl.weights import readers
+from tl.weights import texts as vocabularies
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "texts"
 SENTENCES = [
@@ -202,6 +203,8 @@ def test_a_vocabulary_that_does_not_fit(tmp_path):
     (folder / "vocab.txt").write_text(words + "more\n")
     with pytest.raises(InputError, match="has 25 words and the weights 24"):
         weights.load(f"file:{folder}", "bert")
+    with pytest.raises(InputError, match="has 25 words and the weights 924"):
+        vocabularies.beside(lambda name: folder / name if name == "vocab.txt" else None, 924, "file:F")
     (folder / "vocab.txt").write_text("the\nfilm\n")
     with pytest.raises(InputError, match=r"must begin with \[PAD\] and hold \[UNK\], \[CLS\], \[SEP\]"):
         weights.load(f"file:{folder}", "bert")

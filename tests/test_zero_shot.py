@@ -209,6 +209,10 @@ def test_figures_of_images_by_hand():
     assert [found[f"hits{most}"] for most in (1, 2, 5)] == [two, two, 1]
     assert [found[f"all_hits{most}"] for most in (1, 2, 5)] == [two, two, 1]
     assert zero_shot.figures(features, labels, predicted, 9 * seen, true) == found
+    same = zero_shot.figures(features, labels, np.ones((3, 3)), np.ones((1, 3)), true)  # all four rows tie
+    assert same["accuracy"] == 0.5
+    assert (same["hits1"], same["hits2"], same["all_hits2"], same["all_hits5"]) == (0, 1, 0, 1)
+    assert np.isnan(list(zero_shot.figures(features, labels, predicted * np.nan, seen, true).values())).all()
 
 
 # --- runs that predict rows ----------------------------------------------------------------------------------

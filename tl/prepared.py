@@ -74,14 +74,18 @@ def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: 
     if asked["length"] < 0 or asked["length"] == 1:
         raise InputError(f"config.text.length={asked['length']} is too small: it must be 2 or more, or 0.")
     length = asked["length"] or next((text.length for text in given.values() if text.length), 0)
-    return dataclasses.replace(chosen, length=length) if length or not train else chosen.fitted(train)
+    if length or not train:
+        return dataclasses.replace(chosen, length=length)
+    if dataset.splits["train"].field == "words":  # a tag cut off would be missing from the figures, too
+        return chosen.fitted([one for split in dataset.splits.values() for one in texts.sentences(split)], whole=1.0)
+    return chosen.fitted(train)
 
 
 def arguments(config: Config, loaded: Loaded | None, preprocess: Preprocess | Text | None) -> dict[str, Any]:
     """The network's arguments: what its vocabulary and its weights tell, and what the config says in place of that."""
     words = {"vocabulary": len(preprocess.vocabulary)} if isinstance(preprocess, Text) else {}
     told = dict(loaded.arguments) if loaded else {}
-    if told.get("vocabulary", 0) < words.get("vocabulary", 0) and told:
+    if words and told and not 0 <= told.get("vocabulary", 0) - words["vocabulary"] < vocabularies.PADDED:
         raise InputError(
             f"the vocabulary has {words['vocabulary']} words and the weights '{config.weights}' know "
             f"{told['vocabulary']}: name the vocab.txt that they were trained with."

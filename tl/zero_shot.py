@@ -126,15 +126,20 @@ def figures(
     """(N, D) features, (N,) labels, (U, D + 1) predicted rows, (S, D + 1) seen ones, (C,) which of U each class is.
 
     `accuracy` among the C classes alone; `hits` among all U unseen ones, and with the S seen ones beside them (`all`).
-    The last number of a row is its bias; all rows are made of length 1.
+    The last number of a row is its bias; all rows are made of length 1. Equal scores are averaged: rows may be the
+    same. NaN where a row is not finite.
     """
+    names = ("accuracy", *(f"{which}hits{most}" for which in ("", "all_") for most in (1, 2, 5, 10)))
+    if not np.isfinite(predicted).all():
+        return dict.fromkeys(names, float("nan"))
     inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
     unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (predicted, seen)]
-    unseen, known = (inputs @ rows.T for rows in unit)
+    unseen, known = (np.round(inputs @ rows.T, 9) for rows in unit)  # rounding tells equal rows apart
     own = np.take_along_axis(unseen, true[labels][:, None], axis=1)
-    ahead = (unseen > own).sum(axis=1)
-    among_all = ahead + (known > own).sum(axis=1)
-    values = {"accuracy": float((unseen[:, true].argmax(axis=1) == labels).mean())}
-    for name, places in {"": ahead, "all_": among_all}.items():
-        values |= {f"{name}hits{most}": float((places < most).mean()) for most in (1, 2, 5, 10)}
-    return values
+    places = 1 + (unseen > own).sum(axis=1) + ((unseen == own).sum(axis=1) - 1) / 2
+    among_all = places + (known > own).sum(axis=1) + (known == own).sum(axis=1) / 2
+    best = unseen[:, true] == unseen[:, true].max(axis=1, keepdims=True)
+    right = best[np.arange(len(labels)), labels] / best.sum(axis=1)
+    hits = [(at <= most).mean() for at in (places, among_all) for most in (1, 2, 5, 10)]
+    return dict(zip(names, map(float, [right.mean(), *hits]), strict=True))

@@ -55,8 +55,9 @@ def open_domains(
         _check_apart([*specs, target], opened)
     check_classes(list(zip(names, opened, strict=True)))
     check_widths(list(zip(names, opened, strict=True)))
-    if target and opened[-1].splits["train"].field == "text":
-        parts = texts.apart(parts, opened[-1])
+    if opened[-1].splits["train"].field == "text":
+        parts = texts.disjoint(parts) if len(specs) > 1 else parts
+        parts = texts.apart(parts, opened[-1]) if target else parts
     if target:
         parts |= _target_splits(parts["train"], opened[-1], len(specs), transductive, target_labels, how.get("seed", 0))
     digest = hashlib.sha256(" ".join(part.fingerprint for part in opened).encode()).hexdigest()

@@ -6,9 +6,11 @@ import dataclasses
 import difflib
 import hashlib
 import logging
+import lzma
 import os
 import pathlib
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -74,7 +76,7 @@ def _read(path: pathlib.Path) -> dict[str, bytes]:
                         if name in found:
                             raise InputError(f"'{path}' holds {FILES[name]} twice: it must be of one graph.")
                         found[name] = held.read()
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"'{path}' cannot be read as a tar file: {error}.") from error
     else:
         raise InputError(f"no such file or folder: '{path}' (data=kg:FILE.tar.gz or kg:FOLDER).")

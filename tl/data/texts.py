@@ -9,7 +9,7 @@ import io
 import logging
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tl.spans import NONE
 from tl.text import Sentence, Text
 
 SPLITS = {**SPLIT_FOLDERS, "dev": "val", "testa": "val", "testb": "test"}
-HEADERS = ("label", "labels", "score", "class", "target")
+HEADERS = ("label", "labels", "score", "class", "target", "sentence", "text", "index", "id")
 Rows = Iterator[tuple[int, str, str]]  # line, label, sentence
 
 
@@ -139,17 +139,36 @@ def sentences(split: Split) -> list[Any]:
 
 def apart(splits: Mapping[str, Split], other: Dataset) -> dict[str, Split]:
     """The splits without the sentences that `other` holds too, whose labels they would tell; it says how many."""
-    seen = {" ".join(sentence.split()) for split in other.splits.values() for sentence in sentences(split)}
-    found = {}
-    for name, split in splits.items():
-        kept = [i for i, sentence in enumerate(sentences(split)) if " ".join(sentence.split()) not in seen]
-        if len(kept) < len(split):
-            told = f"{len(split) - len(kept)} of {len(split)} sentences of {name} are the target's, too, and left out"
-            if not kept:
-                raise InputError(f"{told}: nothing is left to learn from; name other data in config.target.")
-            logging.getLogger(__name__).warning(told)
-        found[name] = split.take(kept)
-    return found
+    seen = set().union(*(map(_letters, sentences(split)) for split in other.splits.values()))
+    return {name: _without(name, split, seen, "the target's") for name, split in splits.items()}
+
+
+def disjoint(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Splits of several sources joined: no sentence of test is in val or train, and none of val in train."""
+    found, seen = {}, set()
+    for name in ("test", "val", "train"):
+        if name in splits:
+            found[name] = _without(name, splits[name], seen, "held out by another source")
+            seen = seen.union(map(_letters, sentences(splits[name])))
+    return {name: found[name] for name in splits}
+
+
+def _without(name: str, split: Split, seen: Container[str], whose: str) -> Split:
+    kept = [i for i, sentence in enumerate(sentences(split)) if _letters(sentence) not in seen]
+    if len(kept) == len(split):
+        return split
+    told = f"{len(split) - len(kept)} of {len(split)} sentences of {name} are {whose}, too, and left out"
+    if not kept:
+        raise InputError(f"{told}: nothing is left to learn from; name other data in config.data or config.target.")
+    logging.getLogger(__name__).warning(told)
+    return split.take(kept)
+
+
+def _letters(sentence: str) -> str:
+    """What two copies of a sentence share, spaced, bracketed and coded as different sets do: letters and digits."""
+    bare = "".join(filter(str.isalnum, sentence.casefold().replace("-lrb-", "").replace("-rrb-", "")))
+    plain = "".join(filter(str.isascii, bare))
+    return (plain if 2 * len(plain) >= len(bare) else bare) or " ".join(sentence.split())
 
 
 def tokenised(dataset: Dataset, text: Text) -> Dataset:
@@ -192,6 +211,10 @@ def split_of(lines: Sequence[Sentence], text: Text) -> Split:
     for number, line in enumerate(lines, start=1):
         if not (line.strip() if isinstance(line, str) else line):
             raise InputError(f"text {number} of {len(lines)} is empty: there is nothing to predict, leave it out.")
+        try:
+            "".join(line).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"text {number} of {len(lines)} is not utf-8: {error.reason}.") from error
     field = "text" if all(isinstance(line, str) for line in lines) else "words"
     asked = Split(lines.__getitem__, {}, [str(line) for line in lines], field=field)
     return tokenised(Dataset({"the given": asked}, (), ""), text).splits["the given"]

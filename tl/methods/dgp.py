@@ -26,7 +26,7 @@ from tl.tasks import Task
 def make(
     tasks: Mapping[str, Task], *, hidden: int = 2048, dropout: float = 0.5, scale: float = 1.0, nodes: np.ndarray
 ) -> Method:
-    """`hidden` features of each node, with `dropout` before both layers; X is multiplied by `scale`."""
+    """`hidden` features of each node, with `dropout` of these and of the second layer's input; X times `scale`."""
     task = graphs.the_retrieval(tasks, "dgp", nodes)
     within("hidden", hidden, 1, 10**6)
     within("dropout", dropout, 0, 0.99)

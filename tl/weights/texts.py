@@ -17,6 +17,10 @@ from tl.text import FIRST, Text
 Find = Callable[[str], pathlib.Path | None]  # the file of that name beside the weights, None where there is none
 
 
+# Rows of a table of word vectors that may stand behind the last word's, where its length was rounded up.
+PADDED = 128
+
+
 def is_vectors(tensors: Mapping[str, np.ndarray]) -> bool:
     """Whether these are words and their vectors, such as GloVe's."""
     return set(tensors) == {"words", "vectors"}
@@ -38,7 +42,7 @@ def of_vectors(tensors: Mapping[str, np.ndarray], model: str, spec: str) -> tupl
 def beside(find: Find, rows: int, spec: str) -> tuple[Text | None, dict[str, Any]]:
     """The vocabulary of a published BERT with so many word vectors, and its size, from the files beside its weights."""
     config, text = find("config.json"), vocabulary(find)
-    if text and len(text.vocabulary) > rows:
+    if text and not 0 <= rows - len(text.vocabulary) < PADDED:
         raise InputError(
             f"the vocabulary beside '{spec}' has {len(text.vocabulary)} words and the weights {rows}: they do not "
             "belong together."
