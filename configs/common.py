@@ -69,8 +69,8 @@ def get_config() -> ConfigDict:
 
     # From sentence to tokens.
     c.text = {
-        "length": 0,  # tokens of each; 0: as the weights were trained, else so many that 99 of 100 sentences are whole, and
-        # all where words have tags
+        "length": 0,  # tokens of each; 0: as the weights were trained, else so many that 99 of 100 sentences are whole,
+        # and all where words have tags
         "vocabulary": "",  # a vocab.txt; "": the weights' own or the teacher's, else all words of training
     }
 
