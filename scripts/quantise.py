@@ -1,6 +1,6 @@
 """A finished run's weights in eight bits: writes them, and says what that costs.
 
-    python scripts/quantise.py runs/W quantised.safetensors
+    python scripts/quantise.py W quantised.safetensors
 
 The file is read with `--config.weights=file:quantised.safetensors` like any other. The run's test set is evaluated
 with both.

@@ -43,7 +43,9 @@ def serve(options: argparse.Namespace) -> None:
     for name in ("port", "batch", "images", "body", "pixels"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name}={getattr(options, name)} is too small: it must be at least 1.")
-    if options.seconds <= 0 or options.wait < 0:
+    if options.port > 65535:
+        raise InputError(f"--port={options.port} is too large: ports end at 65535.")
+    if not (0 < options.seconds < math.inf and 0 <= options.wait < math.inf):
         raise InputError(f"--seconds={options.seconds:g} must be above 0 and --wait={options.wait:g} not below.")
     try:
         import uvicorn

@@ -24,6 +24,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Files that take minutes begin first: a process must not be left alone with one at the end.
 LONG = (
+    "test_docs_run",
     "test_real",
     "test_hosts_agree",
     "test_methods",

@@ -64,7 +64,6 @@ NAMES = {
     r"TAIL RELATION": "e03 next",
     r"NAME_train": "reviews_train",
     r"people\.csv": "people.csv",
-    r"runs/second": "runs/finetune",
     r"IMAGES": "pictures/val/ants/0.png pictures/val/bees/1.png",
     r"--shots FOLDER": "--shots shots",
     r"--trials 20": "--trials 2",
@@ -77,12 +76,13 @@ NAMES = {
     r"\{'CLASS': 'ENTITY'\}": "{'ants': 'dog', 'bees': 'cat'}",
     r"mobilenet_v2_tf=file:F": "mobilenet_v2_tf=file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors",
 }
-# Runs that a page goes on from and does not make itself.
+# Runs that commands go on from and no page makes: those of the placeholders W and F, and of pages about any run.
 GOES_ON = {
-    "finetune": ":model=resnet50,data=folder:pictures",
-    "probe": ":data=folder:pictures",
-    "scratch": ":data=npz:arrays.npz",
+    "W-finetune": "configs/finetune.py:model=resnet50,data=folder:pictures",
+    "W-scratch": "configs/scratch.py:data=npz:arrays.npz",
+    "finetune": "configs/finetune.py:model=resnet50,data=folder:pictures",
 }
+ANY_RUN = ("explain.md", "serving.md", "migrating.md")
 # A network and sizes in place of what a config without a row of toy.METHODS asks for.
 SHRUNK = {"steps": 2, "eval_every": 2, "batch_size": 8, "eval_batch_size": 8, "log_every": 1}
 
@@ -134,7 +134,7 @@ def small(spec: str, changes: dict | None = None) -> Any:
     if not spec.startswith("configs/"):
         return whole  # left by a run that was shrunk itself
     path, _, pairs = spec.partition(":")
-    asked = {*re.findall(r"([\w.]+)=", pairs), *changes} - {"model", "weights"}
+    asked = {*re.findall(r"([\w.]+)=", pairs), *changes} - {"model", "weights", "image_size", "resize"}
     tiny = {**toy.SMALL, **SHRUNK, "labels_per_class": min(whole.labels_per_class, 4)}
     tiny |= kind(pathlib.Path(path).stem, whole)
     tiny = {key.replace("__", "."): value for key, value in tiny.items() if key not in ("falls", "stages")}
@@ -180,17 +180,24 @@ def kind(name: str, whole: Any) -> dict:
 def stood_in(command: str) -> str:
     for name, value in NAMES.items():
         command = re.sub(name, value.replace("\\", "\\\\"), command)
-    run = "runs/scratch" if "npz:" in command else "runs/finetune"
-    command = re.sub(r"\bfile:F\b", f"file:{run}/weights.safetensors", command)
-    return re.sub(r"\brun:W\b", f"run:{run}", command).replace("runs/W", "runs/finetune")
+    made = "runs/W-scratch" if "npz:" in command else "runs/W-finetune"
+    command = re.sub(r"\bfile:F\b", f"file:{made}/weights.safetensors", command)
+    return re.sub(r"\brun:W\b", f"run:{made}", command).replace("quantise.py W", "quantise.py runs/W-finetune")
+
+
+def prepared(command: str, page: pathlib.Path) -> str:
+    """The command on what stands in for what it names; runs that it goes on from are made, if no page says how."""
+    command = stood_in(command)
+    for name, spec in GOES_ON.items():
+        wanted = f"runs/{name}" in command and (name.startswith("W-") or page.name in ANY_RUN)
+        if wanted and not pathlib.Path("runs", name).exists():
+            run(f"python main.py --config {spec} --workdir runs/{name}")
+    return command
 
 
 def run(command: str) -> None:
     """Fails where the command does."""
     program, *arguments = words_of(command)
-    for name in GOES_ON:
-        if goes_on(command) and f"runs/{name}" in command and not pathlib.Path("runs", name).exists():
-            run(f"python main.py --config configs/{name}.py{GOES_ON[name]} --workdir runs/{name}")
     if program == "main.py":
         assert main.main(arguments) == 0
     elif program == "curl":
@@ -206,7 +213,8 @@ def run(command: str) -> None:
     elif program == "scripts/launch_local.py":
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         arguments += [f"--config.{key}={value}" for key, value in {**toy.SMALL, "seeds": (), "variants": {}}.items()]
-        subprocess.run([sys.executable, ROOT / program, *arguments], check=True, env=environment, cwd=ROOT)
+        subprocess.run([sys.executable, ROOT / program, *arguments], check=True, env=environment)
+        assert pathlib.Path(arguments[arguments.index("--workdir") + 1], "summary.json").is_file()
     else:
         assert importlib.import_module(f"scripts.{pathlib.Path(program).stem}").main(arguments) == 0
 
@@ -250,10 +258,11 @@ def test_every_command_runs(page, desk, capsys, tl_data):
     with contextlib.ExitStack() as stack:
         for command in todo()[page]:
             try:
+                ready = prepared(command, page)
                 if "scripts/serve.py" in command:
-                    stack.enter_context(served(stood_in(command)))
+                    stack.enter_context(served(ready))
                 else:
-                    run(stood_in(command))
+                    run(ready)
             except (Exception, SystemExit) as error:
                 failed.append(f"{stood_in(command)}: {error!r}, {capsys.readouterr().err[-500:]}")
     assert not failed, "\n\n".join(failed)

@@ -30,6 +30,7 @@ from tl.predictor import Predictor
 RUNS = {
     "digits": ("configs/finetune.py", {**toy.LENET, "labels_per_class": 0, "steps": 40}),
     "parts": ("configs/dann.py", {**toy.METHODS["dann"], "steps": 2, "eval_every": 2}),
+    "domains": ("configs/erm.py", {**toy.GENERALISE, "steps": 2, "eval_every": 2}),
     "heads": ("configs/multi_task.py", {**toy.SEVERAL, "steps": 2, "eval_every": 2}),
     "norms": ("configs/finetune.py", {"task": "binary", "data": "noise:8,2,60", "steps": 2, "eval_every": 2}),
 }
@@ -179,6 +180,8 @@ def test_what_cannot_be_exported(made, tmp_path, capsys):
 
     assert "is no run: it has no config.json" in said(tmp_path / "absent")
     assert "exists and is no empty folder" in said(folder / "run", folder / "out")
+    (tmp_path / "file").write_text("")
+    assert "cannot be written (Not a directory)" in said(folder / "run", tmp_path / "file" / "x", "--check", "0")
     assert "exists and is no empty folder" in said(folder / "run", folder / "out" / "load.py")
     assert "--check=-1 is too small" in said(folder / "run", tmp_path / "out", "--check", "-1")
     assert "--check a number above 0" in said(folder / "run", tmp_path / "out", "--onnx", "--check", "0")

@@ -50,6 +50,9 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
         raise InputError(f"'{out}' exists and is no empty folder: give another --out, or remove it.")
     if importlib.util.find_spec("flatbuffers") is None:  # jax.export would only say so at its end
         raise InputError("jax.export needs the package flatbuffers: pip install -e '.[export]'.")
+    out = out.absolute()
+    if not out.name or out == pathlib.Path.cwd():
+        raise InputError(f"'{out}' is where you are: give --out a folder of its own.")
     if check < 0:
         raise InputError(f"--check={check} is too small: give a number of test images, or 0 for none.")
     if as_onnx and not check:
@@ -63,7 +66,7 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
     loaded = predictor.load(workdir)
     loaded.of_images()
     tested = test_images(config, check) if check else None
-    temporary = out.absolute().parent / f".{out.name}.{os.getpid()}.tmp"
+    temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
         write(loaded, config, temporary)
@@ -74,19 +77,22 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
         write_card(loaded, config, workdir, temporary, said)
         write_sums(temporary)
         temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"'{out}' cannot be written ({error.strerror}): give another --out.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return said
 
 
 def test_images(config: Config, count: int) -> Split:
-    """So many images of the run's test set, evenly spread over it."""
+    """So many images of the run's test set, or of the domain it is tested on, evenly spread over it."""
     try:
-        split = inputs.open_data(config).splits["test"]
+        splits = inputs.open_data(config).splits
     except InputError as error:
         raise InputError(
             f"{error} The export is compared with the run on its test images: --check 0 skips that."
         ) from error
+    split = splits["target"] if "target" in splits else splits["test"]
     return split.take(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
 
 

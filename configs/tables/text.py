@@ -55,7 +55,7 @@ def get_config(full: bool) -> dict:
         "title": "Sentences",
         "metrics": ["test/accuracy"],
         "columns": {"test/accuracy": "accuracy"},
-        "seconds_per_cell": 90,
+        "seconds_per_cell": 150,
         "seeds": [0, 1, 2],
         "cells": cells,
         "notes": (

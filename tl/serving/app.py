@@ -135,7 +135,8 @@ async def pictures(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     """[(name, encoded picture)] of a body of any of the kinds that are taken."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        async with request.form(max_files=limits.images, max_fields=limits.images) as form:
+        # One more than may be, so that the sentence below says which are too many, not the parser's own.
+        async with request.form(max_files=limits.images + 1, max_fields=limits.images) as form:
             items = form.multi_items()
             if any(isinstance(item, str) for _, item in items):
                 raise HTTPException(400, "a part of the form is no file: send pictures with file names.")
