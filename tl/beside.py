@@ -41,6 +41,8 @@ def triples(config: Config, classes: tuple[str, ...]) -> tuple[Split, Graph]:
 
 def with_triples(config: Config, dataset: Dataset) -> Dataset:
     """The data with the split `triples`, where config.graph.hops asks for it."""
+    if dataset.tasks and config.get("graph", OFF)["mistakes"]:
+        raise InputError("config.graph.mistakes is about the classes of one task: leave it or config.tasks out.")
     if not config.get("graph", {}).get("hops", 0):
         return dataset
     if dataset.field != "image" or dataset.tasks or not dataset.classes:

@@ -278,8 +278,6 @@ def make_method(
 def make_tasks(config: Config, dataset: Dataset) -> dict[str, tasks.Task]:
     """By name: those of config.tasks, else the one of config.task."""
     if dataset.tasks:
-        if config.get("graph", beside.OFF)["mistakes"]:
-            raise InputError("config.graph.mistakes is about the classes of one task: leave it or config.tasks out.")
         return {name: tasks.of_some(tasks.make(name, *about)) for name, about in dataset.tasks.items()}
     return {"label": beside.measured(config, make_task(config, dataset))}
 
