@@ -49,6 +49,12 @@ def refused(function, *args):
 # --- reading ------------------------------------------------------------------------------------------------
 
 
+def test_a_class_may_have_a_dot_in_its_name():
+    chosen = configs.load("configs/probe.py", {"graph.entities": "{'001.Black_footed_Albatross': '02058221'}"})
+    again = configs.from_json(configs.to_json(configs.merged(chosen, {"seed": 1})))
+    assert again.graph.entities.to_dict() == {"001.Black_footed_Albatross": "02058221"}
+
+
 def test_argument_and_overrides_set_the_same_keys(sample):
     plain = configs.load(sample)
     assert (plain.steps, plain.data, plain.optim.momentum) == (10, "digits", 0.9)

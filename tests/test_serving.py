@@ -92,6 +92,10 @@ def test_a_picture_is_answered_as_load_py_answers(client, folder):
         assert "grad_cam" not in answer
 
 
+def test_more_pictures_than_a_request_may_hold(client):
+    assert "may hold 4 pictures" in error_of(client.post("/predict", files=[("f", ("a.png", b"x"))] * 9), 413)
+
+
 def test_several_pictures_keep_their_order(client, folder):
     images = pictures(4)
     files = [("files", (f"{i}.png", encoded(image))) for i, image in enumerate(images)]

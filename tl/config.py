@@ -93,12 +93,12 @@ def assign(config: ConfigDict, key: str, value: Any) -> None:
             assign(config, f"{key}.{name}", inner)
     else:
         with node.ignore_type():  # `_fits` has checked; this still makes 1.0 of 1 where the key holds a float
-            node[names[-1]] = ConfigDict(new) if isinstance(new, dict) else new
+            node[names[-1]] = ConfigDict(new, allow_dotted_keys=True) if isinstance(new, dict) else new
 
 
 def merged(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy with nested `changes` ({"schedule": {"lr": 1.0}}) applied, each key checked."""
-    copy = ConfigDict(config.to_dict())
+    copy = ConfigDict(config.to_dict(), allow_dotted_keys=True)
     for key, value in changes.items():
         assign(copy, key, value)
     return copy.lock()
@@ -125,7 +125,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    return ConfigDict(json.loads(text)).lock()
+    return ConfigDict(json.loads(text), allow_dotted_keys=True).lock()
 
 
 def difference(old: ConfigDict, new: Config) -> list[str]:

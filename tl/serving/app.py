@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 from starlette.applications import Starlette
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -135,8 +136,7 @@ async def pictures(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     """[(name, encoded picture)] of a body of any of the kinds that are taken."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        # One more than may be, so that the sentence below says which are too many, not the parser's own.
-        async with request.form(max_files=limits.images + 1, max_fields=limits.images) as form:
+        async with form_of(request, limits) as form:
             items = form.multi_items()
             if any(isinstance(item, str) for _, item in items):
                 raise HTTPException(400, "a part of the form is no file: send pictures with file names.")
@@ -155,6 +155,20 @@ async def pictures(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     if len(found) > limits.images:
         raise HTTPException(413, f"{len(found)} pictures are more than the {limits.images} that a request may hold.")
     return found
+
+
+@contextlib.asynccontextmanager
+async def form_of(request: Request, limits: Limits) -> AsyncIterator[FormData]:
+    try:
+        form = await request.form(max_files=limits.images, max_fields=limits.images)
+    except HTTPException as error:  # the parser's own, always 400
+        if "Too many files" in str(error.detail):
+            raise HTTPException(413, f"a request may hold {limits.images} pictures, no more.") from error
+        raise
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def from_json(body: bytes) -> list[tuple[str, bytes]]:
