@@ -253,7 +253,9 @@ def todo() -> dict[pathlib.Path, list[str]]:
 
 @pytest.mark.skipif(os.environ.get("TL_TESTS") != "all", reason="TL_TESTS=all is not set: no command of the docs ran")
 @pytest.mark.parametrize("page", todo(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_runs(page, desk, capsys, tl_data):
+def test_every_command_runs(page, desk, capsys, request):
+    if any(name in stood_in(command) for command in todo()[page] for name in ("TL_DATA", "mobilenet_v2_tf")):
+        request.getfixturevalue("tl_data")
     failed = []
     with contextlib.ExitStack() as stack:
         for command in todo()[page]:

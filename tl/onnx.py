@@ -34,8 +34,11 @@ def write(
 
     jax2onnx.to_onnx(network, [("N", *images.shape[1:])], return_mode="file", output_path=path, input_names=["images"])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    pairs = zip(session.run(None, {"images": pixels}), network(pixels), strict=True)
-    most = max(float(np.abs(np.asarray(found) - np.asarray(wanted)).max()) for found, wanted in pairs)
+    pieces = [pixels[i : i + 64] for i in range(0, len(pixels), 64)]  # more take gigabytes
+    pairs = [
+        pair for piece in pieces for pair in zip(session.run(None, {"images": piece}), network(piece), strict=True)
+    ]
+    most = float(np.max([np.abs(np.asarray(found) - np.asarray(wanted)).max() for found, wanted in pairs]))
     if not most <= MOST:  # nor for NaN
         raise InputError(
             f"ONNX Runtime's answers to {len(images)} images are up to {most:.1e} from those of the network: nothing "
