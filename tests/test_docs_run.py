@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,8 +35,10 @@ from tl.evaluators import embedding
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
-PORT = 8765
 LOAD = configs.load
+with socket.socket() as free:  # a port that nothing listens on
+    free.bind(("127.0.0.1", 0))
+    PORT = free.getsockname()[1]
 
 # What .ci/run and other tests run, or what needs another machine, the network or minutes.
 ELSEWHERE = {
@@ -63,7 +66,6 @@ NAMES = {
     r"HEAD RELATION": "e00 next",
     r"TAIL RELATION": "e03 next",
     r"NAME_train": "reviews_train",
-    r"people\.csv": "people.csv",
     r"IMAGES": "pictures/val/ants/0.png pictures/val/bees/1.png",
     r"--shots FOLDER": "--shots shots",
     r"--trials 20": "--trials 2",
@@ -228,7 +230,10 @@ def served(command: str) -> Iterator[None]:
         for _ in range(200):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1):
                 break
+            assert server.poll() is None, f"{command}: the server ended by itself"
             time.sleep(0.3)
+        else:
+            pytest.fail(f"{command}: the server gave no answer in a minute")
         yield
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
@@ -238,7 +243,7 @@ def served(command: str) -> Iterator[None]:
 
 def goes_on(command: str) -> bool:
     """From what another command leaves; a page may name them the other way round."""
-    return "main.py" not in command or bool(re.search(r"run:|file:F|file:runs|config runs/", command))
+    return "main.py" not in command or bool(re.search(r"run:|file:F|config runs/", command))
 
 
 def todo() -> dict[pathlib.Path, list[str]]:

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 
 from tl import build, finish, moved, optim
 from tl.evaluators import embedding
-from tl.report import sections, sets
+from tl.report import plots, sections, sets
 from tl.report.html import write_set
 
 
@@ -155,3 +155,11 @@ def test_a_page_in_a_browser(which, dark, run, tmp_path):
         configs = {"a": {"lr": 1}, "b": {"lr": 2}}
         page = write_set(tmp_path, title="set", rows=rows, runs=runs, curves=curves, configs=configs, variants=variants)
     browser.judge(page, dark)
+
+
+def test_a_figure_has_the_colours_of_the_page():
+    figure = plots.bars({"one": {"a": 1.0}, "two": {"a": 2.0}}, title="t", x="x", marks={"a": "$mark"})
+    assert not re.search(r"#0101", figure)
+    assert "var(--series-1)" in figure
+    assert "var(--series-2)" in figure
+    assert "$mark" in figure

@@ -192,16 +192,13 @@ def test_a_bad_table_is_refused_before_anything_runs(bench, capsys, old, new, sa
     assert bench.runs == []
 
 
-def test_a_missing_table(bench, capsys):
-    bench.table = bench.root / "no.py"
-    assert bench() == 2
-    assert "there is no table" in capsys.readouterr().err
-
-
-def test_a_file_that_is_no_table(bench, capsys):
+def test_what_is_no_table(bench, capsys):
     bench.table.write_text("WAYS = 3\n")
     assert bench() == 2
     assert "is no table: it has no get_config" in capsys.readouterr().err
+    bench.table = bench.root / "no.py"
+    assert bench() == 2
+    assert "there is no table" in capsys.readouterr().err
 
 
 def test_sums_by_hand():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -9,7 +10,7 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -68,7 +69,8 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
     tested = test_images(config, check) if check else None
     temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
     try:
-        temporary.mkdir(parents=True)
+        with writable(out):
+            temporary.mkdir(parents=True)
         write(loaded, config, temporary)
         said = compare(loaded, tested, temporary) if tested else "compared with the run on no image"
         if as_onnx and tested:
@@ -76,12 +78,20 @@ def export(workdir: pathlib.Path, out: pathlib.Path, *, check: int = 100, as_onn
             said += "; " + onnx.write(formed(program(loaded), "cpu"), tensors(loaded), temporary, images)
         write_card(loaded, config, workdir, temporary, said)
         write_sums(temporary)
-        temporary.replace(out)
-    except OSError as error:
-        raise InputError(f"'{out}' cannot be written ({error.strerror}): give another --out.") from error
+        with writable(out):
+            temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return said
+
+
+@contextlib.contextmanager
+def writable(out: pathlib.Path) -> Iterator[None]:
+    """InputError where the folder cannot be made or put in its place."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"'{out}' cannot be written ({error.strerror}): give another --out.") from error
 
 
 def test_images(config: Config, count: int) -> Split:

@@ -34,11 +34,12 @@ def write(
 
     jax2onnx.to_onnx(network, [("N", *images.shape[1:])], return_mode="file", output_path=path, input_names=["images"])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    pieces = [pixels[i : i + 64] for i in range(0, len(pixels), 64)]  # more take gigabytes
-    pairs = [
-        pair for piece in pieces for pair in zip(session.run(None, {"images": piece}), network(piece), strict=True)
-    ]
-    most = float(np.max([np.abs(np.asarray(found) - np.asarray(wanted)).max() for found, wanted in pairs]))
+    apart = []
+    for start in range(0, len(pixels), 64):  # more at once take gigabytes
+        piece = pixels[start : start + 64]
+        for found, wanted in zip(session.run(None, {"images": piece}), network(piece), strict=True):
+            apart.append(np.abs(np.asarray(found) - np.asarray(wanted)).max())
+    most = float(np.max(apart))
     if not most <= MOST:  # nor for NaN
         raise InputError(
             f"ONNX Runtime's answers to {len(images)} images are up to {most:.1e} from those of the network: nothing "

@@ -135,7 +135,7 @@ def figures(
     inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
     unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (predicted, seen)]
-    unseen, known = (np.round(inputs @ rows.T, 9) for rows in unit)  # rounding tells equal rows apart
+    unseen, known = (np.round(inputs @ rows.T, 9) for rows in unit)  # else rounding errors would tell equal rows apart
     own = np.take_along_axis(unseen, true[labels][:, None], axis=1)
     places = 1 + (unseen > own).sum(axis=1) + ((unseen == own).sum(axis=1) - 1) / 2
     among_all = places + (known > own).sum(axis=1) + (known == own).sum(axis=1) / 2

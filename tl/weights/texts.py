@@ -16,7 +16,6 @@ from tl.text import FIRST, Text
 
 Find = Callable[[str], pathlib.Path | None]  # the file of that name beside the weights, None where there is none
 
-
 # Rows of a table of word vectors that may stand behind the last word's, where its length was rounded up.
 PADDED = 128
 
