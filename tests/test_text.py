@@ -71,6 +71,7 @@ def test_scores_of_sentences(tmp_path):
     ("name", "content", "message"),
     [
         ("a.tsv", "sentence\tlabel\ngood\t1\n", "begins with the names of columns"),
+        ("a.tsv", "".join(f"film {i}\tgood\n" for i in range(40)), r"40 sentences have 40 classes, .* the label first"),
         ("a.tsv", "1\tgood\n0 bad\n", r"a\.tsv', line 2, has no tab: write label TAB sentence"),
         ("a.tsv", "1\tgood\n0\t \n", r"a\.tsv', line 2, has no text: write one, or drop the line"),
         ("a.tsv", "1\tgood\n\tbad\n", r"a\.tsv', line 2, has no label"),
@@ -115,7 +116,7 @@ def test_no_such_file(tmp_path):
         open_source(f"csv:{tmp_path}")
 
 
-def test_sentences_that_tfds_prepared(tmp_path):
+def test_sentences_that_tfds_prepared(tmp_path, caplog):
     import tensorflow_datasets as tfds
 
     class Reviews(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -126,14 +127,18 @@ def test_sentences_that_tfds_prepared(tmp_path):
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {"train": ((i, {"text": f"numéro {i}", "label": i % 2}) for i in range(10))}
+            held_back = ((i, {"text": f"question {i}", "label": -1}) for i in range(3))  # as GLUE's are
+            return {"train": ((i, {"text": f"numéro {i}", "label": i % 2}) for i in range(10)), "test": held_back}
 
         def _generate_examples(self):
             raise NotImplementedError
 
     Reviews.name = "reviews"
     Reviews(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    train = open_source(f"tfds:reviews@{tmp_path}").splits["train"]
+    opened = open_source(f"tfds:reviews@{tmp_path}")
+    assert "the split 'test' of 'reviews' has no labels: it is left out" in caplog.text
+    assert not any("question" in opened.splits["test"].load(i) for i in range(len(opened.splits["test"])))
+    train = opened.splits["train"]
     assert train.field == "text"
     for i in range(len(train)):
         assert train.load(i) in {f"numéro {n}" for n in range(train.labels["label"][i], 10, 2)}

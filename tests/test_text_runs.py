@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -137,6 +138,28 @@ def test_adapters_beside_the_kernels_of_an_encoder(tmp_path):
     found = run(tmp_path, "text", adapters="backbone/layer2/fc", groups=groups, steps=6)
     assert found["params/trained"] == 2 * 8 * 12 + 8 * 2 + 2
     assert not any("adapter" in path for path in toy.leaves_of(tmp_path))
+
+
+def test_adapters_between_the_layers_of_an_encoder(finished, tmp_path):
+    """They say nothing at first, alone move with norms and head, and go along to the next run."""
+    changes = {"weights": f"run:{finished}", "text__length": 12}
+    narrow = {"model_args": {"adapter": 3}}
+    found = run(tmp_path / "a", "text_adapters", **changes, **narrow, steps=6, schedule__lr=1e-2)
+    assert found["params/trained"] == 2 * (2 * (2 * 16 * 3 + 16 + 3) + 2 * 2 * 16) + 16 * 2 + 2
+    before, after = toy.leaves_of(finished), toy.leaves_of(tmp_path / "a")
+    own = {path for path in after if "/adapter" in path}
+    assert own == after.keys() - before.keys()
+    assert all(after[path].any() for path in own)
+    still = {path for path in before if (before[path] == after[path]).all()}
+    assert still == {path for path in before if "backbone" in path and not re.search(r"/norm\d/", path)}
+
+    changes["classifier"] = "keep"
+    plain = run(tmp_path / "plain", "text", **changes, model_args={}, steps=0)
+    assert run(tmp_path / "new", "text_adapters", **changes, **narrow, steps=0)["test/loss"] == plain["test/loss"]
+    again = run(tmp_path / "b", "text_adapters", **{**changes, "weights": f"run:{tmp_path / 'a'}"}, **narrow, steps=0)
+    assert again["test/loss"] == found["test/loss"] != plain["test/loss"]
+    with pytest.raises(InputError, match=r"model_args.adapter=-1 is no width"):
+        run(tmp_path / "c", "text_adapters", model_args={"adapter": -1})
 
 
 def test_windows_learn_from_an_encoder(finished, tmp_path):

@@ -241,6 +241,10 @@ def test_names_and_outputs_must_agree(tmp_path):
     (tmp_path / "names.json").write_text(json.dumps(["ndog", "ncat"]))
     with pytest.raises(InputError, match=r"names 2 classes, and the classifier of .* has 7 outputs"):
         zero_shot.classifier(unseen_rows(zero_shot__names=str(tmp_path / "names.json")))
+    for content, message in (("[1,", "is no JSON .*: write a list of WordNet ids"), ("{}", "holds no list")):
+        (tmp_path / "names.json").write_text(content)
+        with pytest.raises(InputError, match=message):
+            zero_shot.classifier(unseen_rows(zero_shot__names=str(tmp_path / "names.json")))
     (tmp_path / "names.json").write_text(json.dumps(["n1", "n2", "n3", "n4", "n5", "n6"]))
     found, names = zero_shot.classifier(unseen_rows(zero_shot__names=str(tmp_path / "names.json")))
     whole, _ = zero_shot.classifier(unseen_rows())

@@ -4,11 +4,14 @@ Low-rank adaptation (Hu et al. 2022, arXiv:2106.09685, section 4.1): kernel + al
 (..., inputs, outputs) of a convolution is the matrix (... * inputs, outputs). Parallel adapters (Rebuffi et al. 2018,
 arXiv:1803.10082): a convolution of one pixel beside a larger one, which is the same as more at its middle tap; for a
 dense layer that is a second matrix.
+
+Those between the layers of an encoder of sentences (model_args.adapter, tl/models/bert.py) are layers, and stay.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -76,6 +79,11 @@ def merged(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
 def own(path: str) -> bool:
     """Whether a leaf is one of these and not the network's."""
     return path.rsplit("/", 1)[-1] in (A, B, PARALLEL)
+
+
+def between(path: str) -> bool:
+    """Whether a leaf is one of an adapter that is a layer of the network: weights of other runs need not bring it."""
+    return re.search(r"/adapter\d/", path) is not None
 
 
 def _sides(kernel: Any) -> tuple[int, int]:

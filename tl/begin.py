@@ -134,6 +134,8 @@ def fill(loaded: weights.Loaded | None, classifier: str, beside: Mapping[str, Pa
     Raises InputError where weights and network do not fit each other.
     """
     wanted = {path: leaf.shape for path, leaf in shapes.items() if not adapters.own(path)}
+    if loaded:
+        wanted = {path: shape for path, shape in wanted.items() if path in loaded.flat or not adapters.between(path)}
     if loaded and loaded.layers:  # what of the backbone they do not fill is initialised
         inside = tuple(f"params/backbone/{layer}/" for layer in loaded.layers)
         wanted = {

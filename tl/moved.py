@@ -54,7 +54,7 @@ def layers(
     for path in order:
         layer, sums = layers[names[path]], found[names[path]]
         layer.frozen &= not optimizer.moves(path)
-        if adapters.own(path):
+        if adapters.own(path) or adapters.between(path):
             layer.new += flat[path].size
             continue
         start = began.get(path)

@@ -54,7 +54,13 @@ def classifier(config: Config) -> tuple[np.ndarray, list[str]]:
     path = pathlib.Path(os.path.expandvars(about.names)).expanduser()
     if not path.is_file():
         raise InputError(f"no such file: '{about.names}' (config.zero_shot.names, a JSON list of WordNet ids).")
-    names = [str(name).removeprefix("n") for name in json.loads(path.read_text())]
+    try:
+        held = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"'{about.names}' is no JSON ({error}): write a list of WordNet ids.") from error
+    if not isinstance(held, list):
+        raise InputError(f"'{about.names}' holds no list: write one of WordNet ids, in the order of the classes.")
+    names = [str(name).removeprefix("n") for name in held]
     if len(found) not in (len(names), len(names) + 1):
         raise InputError(
             f"'{about.names}' names {len(names)} classes, and the classifier of '{about.weights}' has {len(found)} "

@@ -127,7 +127,12 @@ def _numbers(stored: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], tu
     try:
         return {split: np.array([float(label) for label in labels]) for split, labels in stored.items()}, ()
     except ValueError:
-        names = sorted({label for labels in stored.values() for label in labels})
+        names, count = sorted({label for labels in stored.values() for label in labels}), sum(map(len, stored.values()))
+        if len(names) > max(20, count / 2):  # sentences in the place of labels
+            raise InputError(
+                f"{count} sentences have {len(names)} classes, such as '{names[0]}': put the label first, then the "
+                "sentence."
+            ) from None
         numbers = {name: number for number, name in enumerate(names)}
         return {split: np.array([numbers[label] for label in labels]) for split, labels in stored.items()}, tuple(names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from tl.data import images, tagged
 from tl.data.base import Dataset, Split
 from tl.data.folders import SPLIT_FOLDERS
 from tl.errors import InputError
+from tl.spans import NONE
 
 INFO = "dataset_info.json"
 READ_AT_ONCE = 512  # records, while the labels are gathered
@@ -28,7 +30,8 @@ def tfds(argument: str, task: str) -> Dataset:
     one that is an image; where there is none, rows are sentences, the feature `text` or the only text. The label is
     the feature named `task`, else `label`, else the only class label. With a list `tokens` of texts, rows are tagged
     words, and their tags the list `tags` or `ner`.
-    Splits other than train, validation and test are ignored, unless there is only one.
+    Splits other than train, validation and test are ignored, unless there is only one, and so are those of which every
+    label is -1, kept back by whoever published the set.
     """
     name, _, place = argument.partition("@")
     folder = locate(name, pathlib.Path(place).expanduser() if place else None)
@@ -53,7 +56,11 @@ def tfds(argument: str, task: str) -> Dataset:
         # TFDS would decode without turning CMYK, palettes and 16 bits into RGB
         raw = {image: tensorflow_datasets.decode.SkipDecoding()} if field == "image" else None
         records = builder.as_data_source(key, decoders=raw)
-        parts[split] = _split(records, (image, field), label, features[label], f"{name}/{key}")
+        made = _split(records, (image, field), label, features[label], f"{name}/{key}")
+        if split != "train" and (made.labels["label"] == NONE).all():
+            logging.getLogger(__name__).warning("the split '%s' of '%s' has no labels: it is left out", key, name)
+        else:
+            parts[split] = made
     return Dataset(parts, _class_names(features[label]), digest)
 
 

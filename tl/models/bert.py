@@ -100,22 +100,38 @@ class Attention(nn.Module):
         return Dense(width, name="out")(y)
 
 
+class Adapter(nn.Module):
+    """(N, L, D) -> the same and what a bottleneck says of it, nothing at first; weights from elsewhere lack it."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = nn.gelu(Dense(self.width, name="down")(x), approximate=False)
+        return x + Dense(x.shape[-1], init=nn.initializers.zeros, name="up")(y)
+
+
 class Layer(nn.Module):
-    """Attention, then two dense layers with GELU between, each added to what came in and normalised."""
+    """Attention, then two dense layers with GELU between, each added to what came in and normalised.
+
+    `adapter`: the width of an adapter behind each (Houlsby et al. 2019, arXiv:1902.00751, figure 2); 0 is none.
+    """
 
     heads: int
     hidden: int
     epsilon: float
     dropout: float
+    adapter: int
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         there = words.mask(x)
         drop = nn.Dropout(self.dropout, deterministic=not mode.train)
-        y = Attention(self.heads, self.dropout, name="attention")(x, there, mode)
+        adapt = lambda name, y: Adapter(self.adapter, name=name)(y) if self.adapter else y  # noqa: E731
+        y = adapt("adapter1", Attention(self.heads, self.dropout, name="attention")(x, there, mode))
         x = fence(norm("norm1", x + drop(y), self.epsilon), mode)
         y = nn.gelu(Dense(self.hidden, name="fc1")(x), approximate=False)
-        y = Dense(x.shape[-1], name="fc2")(y)
+        y = adapt("adapter2", Dense(x.shape[-1], name="fc2")(y))
         x = fence(norm("norm2", x + drop(y), self.epsilon), mode)
         return jnp.where(there[:, :, None], x, 0)
 
@@ -132,6 +148,7 @@ class Backbone(nn.Module):
     """(N, L) tokens -> maps "embeddings", "layer1", ... (N, L, width), 0 behind a sentence's end.
 
     `pool`: the features are the mean over tokens, the first token's ("cls") or what a layer over it says ("pooler").
+    `adapter`: the width of small layers put between, in which few parameters can learn (configs/text_adapters.py).
     Dropout is drawn in every layer while training: maps of frozen layers are kept where it is 0.
     """
 
@@ -147,6 +164,7 @@ class Backbone(nn.Module):
     epsilon: float = 1e-12
     dropout: float = 0.1
     pool: str = "mean"
+    adapter: int = 0
     dtype: str = "float32"
     remat: bool = False
 
@@ -172,14 +190,14 @@ class Backbone(nn.Module):
             raise errors.unknown("model_args.pool", self.pool, POOLS)
         if self.width % self.heads:
             raise errors.InputError(f"model_args.heads={self.heads} does not divide width={self.width}.")
+        if self.adapter < 0:
+            raise errors.InputError(f"model_args.adapter={self.adapter} is no width: give 1 or more, or 0 for none.")
         mode = mode.inside(self)
         sizes = (self.vocabulary, self.width, self.positions, self.types)
+        inside = (self.heads, self.hidden, self.epsilon, self.dropout, self.adapter)
         layers: list[nn.Module] = [
             Embeddings(*sizes, self.epsilon, self.dropout, self.dtype, name="embeddings"),
-            *(
-                remat(Layer, mode)(self.heads, self.hidden, self.epsilon, self.dropout, name=f"layer{i}")
-                for i in range(1, self.layers + 1)
-            ),
+            *(remat(Layer, mode)(*inside, name=f"layer{i}") for i in range(1, self.layers + 1)),
         ]
         if self.pool == "pooler":
             layers.append(Pooler(name="pooler"))

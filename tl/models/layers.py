@@ -107,10 +107,11 @@ class Dense(nn.Module):
 
     features: int
     bias: bool = True
+    init: Any = dense_init
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", dense_init, (x.shape[-1], self.features), wide(x.dtype))
+        kernel = self.param("kernel", self.init, (x.shape[-1], self.features), wide(x.dtype))
         y = ops.dot(x, kernel.astype(x.dtype))
         if not self.bias:
             return y
