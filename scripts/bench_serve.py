@@ -25,21 +25,27 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from tl.errors import InputError
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-4  # between an answer in a batch and alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 where every answer came and was the right one, else 1."""
+    """0 where every answer came and was the right one, else 1; 2 where there was nothing to ask, or nobody."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--together", type=int, default=16)
     parser.add_argument("--images", type=pathlib.Path, help="a folder of pictures")
     options, flags = parser.parse_known_args(argv)
-    pictures = read(options.images) if options.images else random_pictures(32)
-    with serving(options.folder, *flags) as address:
-        found = asyncio.run(load(address, pictures, options.requests, options.together))
+    try:
+        pictures = read(options.images) if options.images else random_pictures(32)
+        with serving(options.folder, *flags) as address:
+            found = asyncio.run(load(address, pictures, options.requests, options.together))
+    except (InputError, httpx.HTTPStatusError) as error:
+        print(f"error: {error.response.text if isinstance(error, httpx.HTTPStatusError) else error}", file=sys.stderr)
+        return 2
     times = np.sort(found["seconds"]) * 1e3
     p50, p99 = times[len(times) // 2], times[min(len(times) - 1, int(len(times) * 0.99))]
     print(
@@ -61,7 +67,9 @@ def serving(folder: pathlib.Path, *flags: str) -> Iterator[str]:
     try:
         while True:
             if server.poll() is not None:
-                raise RuntimeError(f"the server ended with {server.returncode}")
+                raise InputError(
+                    f"the server of '{folder}' ended with {server.returncode} before it answered, see above."
+                )
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{address}/health").is_success:
                     break
@@ -109,7 +117,11 @@ def values(response: httpx.Response) -> np.ndarray:
 
 
 def read(folder: pathlib.Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
+    """The files of a folder; InputError where there is none."""
+    found = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
+    if not found:
+        raise InputError(f"--images '{folder}' is no folder with a file in it: name one with pictures.")
+    return found
 
 
 def random_pictures(count: int) -> list[bytes]:

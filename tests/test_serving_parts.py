@@ -8,6 +8,7 @@ from typing import Any
 import browser
 import pytest
 
+from scripts import bench_serve
 from tl.serving import app
 from tl.serving.batching import Batcher, Full
 from tl.serving.figures import Figures
@@ -77,3 +78,8 @@ def test_only_probabilities_are_shares_on_the_page(tmp_path):
     assert "50.0 %" not in found
     assert "25.0 %" in found
     assert "75.0 %" in found
+
+
+def test_a_bench_without_pictures(tmp_path, capsys):
+    assert bench_serve.main([str(tmp_path), "--images", str(tmp_path)]) == 2
+    assert "is no folder with a file in it: name one with pictures" in capsys.readouterr().err
