@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
         "count": 0,  # episodes of test; val has a tenth
         "classes": (),  # how many classes train, validate and test; (): the source's own, or 6 : 2 : 2
         "rotations": False,  # turned by a quarter an image is of another class
-        "within": "",  # the classes of an episode share their name up to this, e.g. "/"
+        "within": "",  # the classes of an episode share their name up to this, e.g. "/"; cuts are then of such kinds
         "test": "",  # omniglot_runs:FILE, in place of episodes of unseen classes
     }
     c.skip_broken = False  # leave broken images out instead of stopping at them
@@ -109,7 +109,7 @@ def get_config() -> ConfigDict:
         "maps": (),  # names of the backbone's maps whose means it reads side by side; (): the last pooled ones
     }
 
-    c.reduce = ""  # pca:N | random:N: fewer features of a frozen backbone, fitted on train alone, see tl/reduction.py
+    c.reduce = ""  # pca:N | random:N: fewer features of a frozen backbone, fitted on train, or as weights=run:W has it
     c.bottleneck = {
         "width": 0,  # of a layer between backbone and head, in which domains are compared; 0: none
         "norm": False,  # batch norm before its ReLU

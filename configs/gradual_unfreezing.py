@@ -15,7 +15,7 @@ def get_config(arg):
     c.optim.layer_decay = 0.9
     c.epochs = 4
     frozen = ("backbone", None)
-    upper = [(f"backbone/(stage[{top}-9]|last|final)", {}) for top in (last, last - 1)]
+    upper = [(rf"backbone/(stage[{top}-9]|fc\d|last|final)", {}) for top in (last, last - 1)]
     c.stages = (
         {"groups": (("head", {}), frozen)},
         {"groups": (("head", {}), upper[0], frozen)},

@@ -14,9 +14,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from tl.errors import InputError
+
+SHOWN = ("accuracy", "f1", "exact_match", "r2", "loss")  # of what figures there are
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +42,7 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
     from tl.runtime import prepare
 
     prepare()
-    from tl import config, weights
-    from tl.predictor import last_stage
+    from tl import weights
     from tl.report.table import print_table
     from tl.weights import readers
     from tl.weights.quantised import quantise
@@ -50,28 +52,38 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
         raise InputError(f"'{run}' is no finished run: give the --workdir of one.")
     if out.exists() and not force:
         raise InputError(f"'{out}' exists: give another name, or --force to overwrite it.")
-    chosen = last_stage(config.from_json(held.read_text()))
     tensors, meta = readers.read(before)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        after = pathlib.Path(scratch) / "quantised.safetensors"
+        after = pathlib.Path(scratch) / "weights.safetensors"  # beside the config: a run, in eight bits
+        shutil.copy(held, scratch)
         weights.write(after, quantise(tensors), meta)
         for name, path in (("float32", before), ("int8", after)):
-            figures = evaluated(chosen, path, pathlib.Path(scratch) / name)
-            rows.append([name, f"{path.stat().st_size:,}", *(f"{value:.4f}" for value in figures.values())])
+            found = evaluated(path.parent)
+            rows.append([name, f"{path.stat().st_size:,}", *(f"{value:.4f}" for value in found.values())])
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(after, out)
-    print_table(f"{run} and {out}", ["kernels", "bytes", *figures], rows)
+    print_table(f"{run} and {out}", ["kernels", "bytes", *found], rows)
 
 
-def evaluated(chosen: Any, path: pathlib.Path, folder: pathlib.Path) -> dict[str, float]:
-    """The figures of the run `chosen` on its test set with the weights in `path`."""
-    from tl import build, config
+def evaluated(run: pathlib.Path) -> dict[str, float]:
+    """Figures of the run as it predicts, on its test set and on that of the domain it was adapted to."""
+    from tl import inputs, predictor
+    from tl.data import texts
+    from tl.evaluators.figures import figures
+    from tl.text import Text
 
-    alone = {"weights": f"file:{path}", "classifier": "keep", "method": "finetune", "method_args": {}, "steps": 0}
-    alone |= {"stages": (), "select": "", "patience": 0, "swad": (), "teacher.weights": "", "prune.share": 0.0}
-    summary = build.run(config.merged(chosen, alone), folder, quiet=True, report=False)
-    return {key: value for key, value in summary.items() if key in ("test/accuracy", "test/loss", "test/r2")}
+    loaded, data = predictor.load(run), inputs.open_data(predictor.config_of(run))
+    if isinstance(loaded.preprocess, Text):
+        data = texts.tokenised(data, loaded.preprocess)
+    tables = {}
+    for name in ("test", "target"):
+        split = data.splits.get(name)
+        if split is not None and len(split):
+            said = {f"outputs/{task}": values for task, values in loaded.outputs(split).items()}
+            tables[name] = {**said, **split.labels, "index": np.arange(len(split))}
+    found = figures(tables, loaded.tasks)
+    return {key: value for key, value in found.items() if key.rsplit("/", 1)[1] in SHOWN}
 
 
 if __name__ == "__main__":

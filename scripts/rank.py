@@ -27,15 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbones", nargs="+", metavar="MODEL=WEIGHTS")
     parser.add_argument("--data", required=True, help="a labelled source, as config.data")
-    parser.add_argument("--labels-per-class", type=int, default=0, help="images of each class, drawn by seed; 0: all")
+    parser.add_argument("--labels-per-class", type=int, default=None, help="images of each class, drawn by seed; all")
     parser.add_argument("--json", type=pathlib.Path, help="the rows in a file as well")
     options, flags = parser.parse_known_args(argv)
     try:
         from tl import config
+        from tl.report.files import write_atomic
         from tl.runtime import prepare
 
         prepare()
-        shared = {**config.parse_flags(flags), "data": options.data, "labels_per_class": options.labels_per_class}
+        shared = {**config.parse_flags(flags), "data": options.data}
+        if options.labels_per_class is not None:
+            shared["labels_per_class"] = options.labels_per_class
         named = [backbones.split(text) for text in options.backbones]
         experiments = [backbones.experiment_of(model, weights, shared) for model, weights in named]  # all errors first
         rows = []
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(as_table(rows))
     print(recommendation(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_atomic(options.json, json.dumps(rows, indent=1) + "\n")
     return 0
 
 

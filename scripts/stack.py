@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         prepare()
         way = reduction.parse(options.reduce)
-        shared = {**config.parse_flags(flags), "data": options.data, "seed": options.seed}
+        shared = {"seed": options.seed, **config.parse_flags(flags), "data": options.data}
         named = [backbones.split(text) for text in options.backbones]
         experiments = [backbones.experiment_of(model, weights, shared) for model, weights in named]  # all errors first
         check(experiments[0], len(named), options.folds)

@@ -95,3 +95,9 @@ def test_a_parallel_convolution_is_more_at_the_middle_tap():
         adapters.added(
             {"backbone": {"fc": {"kernel": jnp.ones((3, 2))}}}, toy.toy_config(adapters="head9"), jax.random.key(0)
         )
+
+
+@pytest.mark.parametrize("asked", [{"lora__rank": 1}, {"adapters": "backbone/"}])
+def test_what_lies_beside_frozen_kernels_must_move(asked):
+    with pytest.raises(InputError, match=r"config\.groups freezes what they add: put"):
+        toy.Steps(toy.toy_config("configs/probe.py", **asked))

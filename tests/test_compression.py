@@ -1,6 +1,7 @@
 """Pruning and eight-bit kernels: what goes, what stays away, and what the network says after it."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -95,8 +96,12 @@ def test_a_run_in_eight_bits(tmp_path, capsys):
     capsys.readouterr()
     assert script.main([str(run), str(out)]) == 0
     said = capsys.readouterr().out
-    assert "float32" in said
-    assert "int8" in said
+    found = {kind: re.search(rf"{kind}\W+([\d,]+)\W+([\d.]+)\W+([\d.]+)", said) for kind in ("float32", "int8")}
+    exact, small = ([float(one.replace(",", "")) for one in row.groups()] for row in found.values() if row)
+    own = json.loads((run / "summary.json").read_text())
+    np.testing.assert_allclose(exact[1:], [own["test/accuracy"], own["test/loss"]], atol=6e-5)
+    assert small[0] < 0.7 * exact[0]  # biases and what the file says of itself stay
+    assert small[2] == pytest.approx(own["test/loss"], abs=0.05)
     exact = load_file(run / "weights.safetensors")
     loaded = weights.load(f"file:{out}", "lenet", {"widths": (4,), "hidden": 12})
     assert loaded is not None

@@ -16,7 +16,7 @@ from tl import begin, build, config, distillation, mixing, predictor
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.methods import distill
-from tl.methods.base import Part
+from tl.methods.base import Part, same_classes
 from tl.tasks import make as make_task
 
 
@@ -143,12 +143,28 @@ def test_teachers_that_cannot_teach():
             build.experiment(row("distill", method_args={name: value}))
     with pytest.raises(InputError, match="written for the model 'lenet', but the model is 'resnet20_cifar'"):
         build.experiment(row("distill", teacher__model="resnet20_cifar"))
-    with pytest.raises(InputError, match=r"the student's map 'stage1' is 2 x 2 and the teacher's 'fc' "):
+    with pytest.raises(InputError, match=r"the teacher's 'fc' has no places to be compared"):
         toy.Steps(row("attention_transfer", method_args={"maps": ("stage1",), "teacher_maps": ("fc",)}))
+    with pytest.raises(InputError, match=r"the student's 'fc' has no places to be compared"):
+        toy.Steps(row("fitnets", method_args={"hint": "fc"}))
+    with pytest.raises(InputError, match=r"the teacher .* reads image and the student tokens: name one of its kind"):
+        build.experiment(toy.toy_config("configs/distill.py", **{**toy.TEXT, **toy.TAUGHT, "teacher__model": "lenet"}))
     with pytest.raises(InputError, match="cannot be matched in turn"):
         toy.Steps(row("attention_transfer", method_args={"maps": ("stage1",), "teacher_maps": ("stage1", "fc")}))
     with pytest.raises(InputError, match="unknown map in method_args 'stage9'"):
         toy.Steps(row("fitnets", method_args={"hint": "stage9"}))
+
+
+def test_teachers_of_other_features_or_another_order(tmp_path):
+    """A run that classifies fewer or several maps; classes that stand elsewhere than in the data."""
+    made = tmp_path / "w"
+    build.run(toy.toy_config("configs/probe.py", reduce="pca:3", steps=1), made, quiet=True, report=False)
+    with pytest.raises(InputError, match=r"classifies by other features than the pooled ones \(reduce='pca:3'"):
+        build.experiment(toy.toy_config("configs/distill.py", teacher__weights=f"run:{made}"))
+    task = make_task("label", "classification", ("a", "b"))
+    with pytest.raises(InputError, match=r"has the same classes in another order, b, a, \.\.\., than the data, a, b"):
+        same_classes("distill", Part(lambda: None, outputs=2, classes=("b", "a"), source="x"), task)
+    same_classes("distill", Part(lambda: None, outputs=2, classes=("b", "c"), source="x"), task)  # other names
 
 
 def test_a_finished_student_predicts_without_its_teacher(tmp_path):

@@ -18,6 +18,7 @@ from tl.evaluators.figures import figures
 
 SHAPE = Shape(way=3, shot=2, query=1)
 LABELS = np.arange(60) % 6
+KEYS = ("way", "query")
 
 
 def dataset(classes: int = 6, each: int = 4) -> Dataset:
@@ -45,11 +46,30 @@ def test_an_episode_holds_different_images_of_its_classes_in_order():
 
 def test_classes_of_an_episode_may_have_to_be_of_one_kind():
     found = episodes.cut(dataset(classes=12), (8, 2, 2), rotations=True)
-    order = episodes.endless(found.splits["train"], Shape(2, 1, 1), 0, "train", "/", found.classes)
+    order = episodes.endless(found.splits["train"], Shape(2, 1, 1), 0, "train", "/", found.classes, KEYS)
     labels = found.splits["train"].labels["label"]
     for number in range(20):
         names = [found.classes[c] for c in labels[order.episode(number)]]
         assert len({(name.partition("/")[0], name.partition("@")[2]) for name in names}) == 1
+
+
+def test_kinds_are_cut_whole_and_episodes_of_test_are_of_one():
+    """Six alphabets of two characters: two train, two validate, two test, and none is in two."""
+    labels = np.repeat(np.arange(12, dtype=np.int32), 3)
+    images = np.repeat(labels.astype(np.uint8)[:, None, None], 4, axis=1).repeat(4, axis=2)
+    whole = Dataset({"train": from_array(images, labels, "x")}, tuple(f"k{c // 2}/c{c}" for c in range(12)), "f")
+    found = episodes.cut(whole, (2, 2, 2), rotations=False, within="/")
+    kinds = {name: {one.partition("/")[0] for one in held} for name, held in found.named.items()}
+    assert [len(kinds[name]) for name in ("train", "val", "test")] == [2, 2, 2]
+    assert len(set.union(*kinds.values())) == 6
+    test = found.splits["test"]
+    order = episodes.endless(test, Shape(2, 1, 1), 0, "test", "/", found.named["test"], KEYS)
+    for number in range(10):
+        rows = order.episode(number)
+        assert len({found.named["test"][c].partition("/")[0] for c in test.labels["label"][rows]}) == 1
+        assert len({int(test.load(int(row))[0, 0, 0]) // 2 for row in rows}) == 1  # the pixels say so, too
+    own = {"train": whole.splits["train"].take(np.arange(18)), "test": whole.splits["train"].take(np.arange(18, 36))}
+    assert episodes.cut(dataclasses.replace(whole, splits=own), (), False, "/").splits.keys() == {"train", "test"}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +83,8 @@ def test_classes_of_an_episode_may_have_to_be_of_one_kind():
 def test_episodes_that_cannot_be(shape, groups, said):
     with pytest.raises(InputError, match=said):
         episodes.Endless(LABELS, shape, 0, "train", groups)
+    with pytest.raises(InputError, match=r"config\.episode\.(train_way=|shot and train_query)"):
+        episodes.Endless(LABELS, shape, 0, "train", groups, keys=("train_way", "train_query"))
 
 
 def test_no_class_is_in_two_parts_and_the_cut_is_the_same_for_every_seed():
@@ -85,6 +107,10 @@ def test_sources_whose_splits_share_no_class_keep_them():
     found = episodes.cut(dataclasses.replace(own, splits=parts), (), rotations=False)
     assert {int(found.splits["test"].load(i)[0, 0, 0]) for i in range(len(found.splits["test"]))} == {40, 50}
     assert [len(found.splits[name]) for name in ("train", "val", "test")] == [12, 4, 8]
+    thirds = [own.splits["train"].take(np.arange(8 * i, 8 * i + 8)) for i in range(3)]
+    parts = dict(zip(("train", "val", "test"), thirds, strict=True))
+    found = episodes.cut(dataclasses.replace(own, splits=parts), (), rotations=False)
+    assert {int(found.splits["val"].load(i)[0, 0, 0]) for i in range(8)} == {20, 30}
 
 
 def test_a_turned_image_is_of_another_class():
@@ -101,6 +127,8 @@ def test_a_turned_image_is_of_another_class():
 def test_counts_of_classes_that_cannot_be(counts):
     with pytest.raises(InputError, match=r"must be three numbers of classes, in all at most 6"):
         episodes.cut(dataset(), counts, rotations=False)
+    with pytest.raises(InputError, match=r"4 classes are too few to be cut"):
+        episodes.cut(dataset(classes=4), (), rotations=False)
 
 
 def drawings(count: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy
 
-from tl import inputs, losses
+from tl import build, inputs, losses
 from tl.errors import InputError
 from tl.methods import flexmatch, mean_teacher, mixmatch, pi_model, vat
 from tl.tasks import make as make_task
@@ -21,6 +21,7 @@ class Linear:
     """Two logits: a pixel's value over 255, and nothing. Its key draws nothing."""
 
     dtype = "float32"
+    stats: dict = {}  # noqa: RUF012 (nothing is put in)
 
     def __init__(self, scale=1.0):
         self.scale = scale
@@ -90,18 +91,34 @@ def test_the_teacher_answers_and_follows():
     assert moved == {"params": pytest.approx(2.1), "stats": {"m": pytest.approx(0.9)}}
 
 
+class Plane(Linear):
+    """Two logits: 3 times the first pixel and 1 times the second, and nothing."""
+
+    def outputs(self, batch, **flags):
+        x = batch["image"].reshape(len(batch["image"]), -1).astype(jnp.float32) / 255 @ jnp.array([3.0, 1.0])
+        return {"label": jnp.stack([x, jnp.zeros_like(x)], axis=1)}
+
+
 def test_the_worst_push_is_along_the_gradient():
-    """Of one pixel: the push is its `size`, up or down as the network's own first try went."""
-    value, aux = loss_of(vat.make(TASKS, weight=1.0, size=0.5))
-    np.testing.assert_allclose(value, SUPERVISED + aux["apart"], rtol=1e-6)
-    before = sigmoid([0.5, 3.0])
+    """Of two pixels that count 3 and 1: its direction is theirs, up or down as the network's own first try went."""
+    image = jnp.array([[0.2, 0.1], [-0.5, 0.3]]).reshape(2, 2, 1, 1) * 255
+    held = {"train": {"image": image, "label": jnp.array([0, 1])}, "target": {"image": image}}
+    loss = vat.make(TASKS, weight=1.0, size=0.5).steps[0][0]
+    value, aux = loss(Plane(), held, (), jax.random.key(0), NOW)
 
     def divergence(p, q):
         return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
 
-    ways = [[divergence(p, sigmoid(x + 0.5 * way)) for way in (-1, 1)] for p, x in zip(before, (0.5, 3.0), strict=True)]
-    possible = [(a + b) / 2 for a in ways[0] for b in ways[1]]
-    assert min(abs(float(aux["apart"]) - one) for one in possible) < 1e-6
+    logits = np.array([0.7, -1.2])
+    reach = 0.5 * np.sqrt(10)  # of the logit, by a push of 0.5 along (3, 1) / sqrt(10); any other reaches less far
+    ways = [[divergence(sigmoid(x), sigmoid(x + reach * way)) for way in (-1, 1)] for x in logits]
+    # Near nothing the divergence is even in the push: each image goes on as its probe went.
+    probe = np.asarray(vat.length_one(jax.random.normal(jax.random.key(0), image.shape))).reshape(2, 2)
+    went = np.sign(probe @ np.array([3.0, 1.0]))
+    np.testing.assert_allclose(
+        aux["apart"], np.mean([w[int(s > 0)] for w, s in zip(ways, went, strict=True)]), rtol=1e-4
+    )
+    np.testing.assert_allclose(value, np.log1p(np.exp([-0.7, -1.2])).mean() + aux["apart"], rtol=1e-5)
     pushed = vat.length_one(jnp.array([[[3.0], [4.0]], [[0.0], [0.0]]]))
     np.testing.assert_allclose(pushed[:, :, 0], [[0.6, 0.8], [0, 0]], rtol=1e-6)
 
@@ -120,6 +137,23 @@ def test_guesses_are_sharpened_and_mixed():
     np.testing.assert_allclose(value, SUPERVISED + 2 * apart, rtol=1e-4)
 
 
+def test_every_row_is_mixed_with_its_partner(monkeypatch):
+    """A share of .3, so .7, and every row with the one behind it: images, labels and guesses by hand."""
+    monkeypatch.setattr(jax.random, "beta", lambda *_, **how: jnp.asarray(0.3, how["dtype"]))
+    monkeypatch.setattr(jax.random, "permutation", lambda key, count: (jnp.arange(count) + 1) % count)
+    _, aux = loss_of(mixmatch.make(TASKS, weight=2.0))
+    mean = (sigmoid([0.5, 3.0]) + sigmoid([-0.5, 4.0])) / 2
+    guess = mean**2 / (mean**2 + (1 - mean) ** 2)
+    # In turn a labelled row and two views of one: x, and the share of the first class.
+    x = np.array([1.0, 0.5, -0.5, -2.0, 3.0, 4.0])
+    share = np.array([1.0, guess[0], guess[0], 0.0, guess[1], guess[1]])
+    x, share = 0.7 * x + 0.3 * np.roll(x, -1), 0.7 * share + 0.3 * np.roll(share, -1)
+    said = sigmoid(x)
+    entropy = -(share * np.log(said) + (1 - share) * np.log(1 - said))
+    np.testing.assert_allclose(aux["loss_labelled"], entropy[[0, 3]].mean(), rtol=1e-5)
+    np.testing.assert_allclose(aux["apart"], np.square(said - share)[[1, 2, 4, 5]].mean(), rtol=1e-5)
+
+
 def test_a_class_that_is_rarely_sure_is_asked_for_less():
     # Six images: three taken for class 0, one for class 1, two for none.
     np.testing.assert_allclose(flexmatch.eased(jnp.array([0, 0, 0, 1, 2, 2]), 2), [1, (1 / 3) / (2 - 1 / 3)], rtol=1e-6)
@@ -136,3 +170,26 @@ def test_sure_guesses_are_labels_of_the_strong_view():
     np.testing.assert_allclose(value, SUPERVISED + 2 * own, rtol=1e-5)
     assert aux["carry"]["seen"].tolist() == [0, 0]
     assert method.after(seen, None, aux["carry"]).tolist() == [0, 0, 0]
+
+
+def test_all_pieces_of_a_batch_are_remembered():
+    """The images of a step, whether it is taken whole or in four pieces."""
+    row = {**toy.METHODS["flexmatch"], "method_args": {"threshold": 0.0}, "batch_size": 8}
+    held = []
+    for accumulate in (1, 4):
+        work = toy.Steps(toy.toy_config("configs/flexmatch.py", **row, accumulate=accumulate), devices=1)
+        work.run(1)
+        held.append(np.asarray(work.host().memory))
+    assert (held[0] < 10).sum() == (held[1] < 10).sum() == 8
+
+
+def test_labels_that_are_not_plain_are_refused():
+    for name, value in (("label_smoothing", 0.1), ("class_weights", "balanced")):
+        with pytest.raises(InputError, match="the method 'mixmatch' takes labels as they are"):
+            build.experiment(toy.toy_config("configs/mixmatch.py", **{**toy.METHODS["mixmatch"], name: value}))
+
+
+def test_vectors_cannot_be_pushed_by_pixels():
+    inputs_of = {"image": jnp.ones((2, 5)), "label": jnp.array([0, 1])}
+    with pytest.raises(InputError, match="the method 'vat' wants images"):
+        vat.make(TASKS).steps[0][0](Plane(), {"train": inputs_of, "target": inputs_of}, (), jax.random.key(0), NOW)

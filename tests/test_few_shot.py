@@ -13,6 +13,7 @@ import toy
 from tl import begin, build, contrast, inner
 from tl import episodes as maths
 from tl.episodes import Episodes, Shape
+from tl.errors import InputError
 from tl.methods import matching, nearest_mean, protonet, relation
 from tl.tasks import make as make_task
 
@@ -160,3 +161,13 @@ def test_reptile_follows_the_way_back_from_where_the_steps_lead(at_work):
         ends.append(end)
     wanted = jax.tree.map(lambda p, *each: p - sum(each) / 4, params, *ends)
     toy.same_leaves(slope, wanted, 1e-9)
+
+
+def test_a_bottleneck_adapts_too_and_its_norm_is_refused():
+    narrow = {**toy.METHODS["maml"], "bottleneck__width": 3}
+    made = toy.Steps(toy.toy_config("configs/maml.py", **narrow), devices=1)
+    before = made.host().params["bottleneck"]
+    made.run(1)
+    assert (made.host().params["bottleneck"]["fc"]["kernel"] != before["fc"]["kernel"]).any()
+    with pytest.raises(InputError, match=r"statistics of a batch .* no bottleneck.norm"):
+        toy.Steps(toy.toy_config("configs/maml.py", **narrow, bottleneck__norm=True), devices=1).run(1)

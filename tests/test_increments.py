@@ -224,3 +224,15 @@ def test_stages_of_its_own(tmp_path):
     chosen = config.load("configs/incremental.py", {"stages": ({"epochs": 1},)})
     with pytest.raises(InputError, match=r"config.increments makes a stage of each group"):
         increments.run(chosen, tmp_path, lambda *args, **kwargs: {})
+
+
+def test_classes_must_be_new_to_the_nearest_means():
+    for changes, said in (
+        (
+            {"earlier": "glyphs:digits", "increments": 0, "increment": 0},
+            "here none is new: take replay or lwf_incremental",
+        ),
+        ({"unlabelled": True, "labels_per_class": 2}, "does not go with config.unlabelled: leave one of them out"),
+    ):
+        with pytest.raises(InputError, match=said):
+            second("icarl", **changes)

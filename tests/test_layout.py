@@ -20,6 +20,7 @@ SOURCES = [
 MATHS = (
     "tl.losses",
     "tl.alignment",
+    "tl.batches",
     "tl.distillation",
     "tl.mixing",
     "tl.regularisers",
@@ -33,6 +34,7 @@ MATHS = (
 FLOORS = {
     "tl.errors": (),
     "tl.losses": (),
+    "tl.batches": (),
     "tl.regularisers": (),
     "tl.distillation": ("tl.contrast",),
     "tl.contrast": (),
@@ -65,20 +67,20 @@ FLOORS = {
     "tl.data": ("tl.data", "tl.mesh", "tl.preprocess", "tl.text", "tl.spans", "tl.episodes"),
     "tl.models": ("tl.models", "tl.preprocess", "tl.text"),
     "tl.weights": ("tl.weights", "tl.models", "tl.preprocess", "tl.text"),
-    "tl.unlabelled": ("tl.methods.base", "tl.contrast", "tl.mixing", "tl.tasks"),
+    "tl.unlabelled": ("tl.methods.base", "tl.batches", "tl.contrast", "tl.mixing", "tl.tasks"),
     "tl.triples": (),
-    "tl.graphs": ("tl.methods.base", "tl.triples", "tl.tasks", "tl.models"),
+    "tl.graphs": ("tl.methods.base", "tl.batches", "tl.triples", "tl.tasks", "tl.models"),
     "tl.methods": ("tl.methods.base", *MATHS, "tl.unlabelled", "tl.graphs", "tl.tasks", "tl.models"),
     "tl.beside": ("tl.config", "tl.data", "tl.graphs", "tl.metrics", "tl.tasks"),
     "tl.zero_shot": (
         *("tl.config", "tl.data", "tl.evaluators", "tl.mesh", "tl.models", "tl.net", "tl.optim", "tl.preprocess"),
         "tl.weights",
     ),
-    "tl.net": ("tl.methods.base", "tl.models", "tl.preprocess"),
+    "tl.net": ("tl.models", "tl.preprocess", "tl.tasks"),
     "tl.explanations": ("tl.explain", "tl.net", "tl.methods.base", "tl.models", "tl.preprocess"),
     "tl.serving": ("tl.serving", "tl.exported", "tl.data", "tl.preprocess", "tl.report"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess", "tl.text"),
-    "tl.step": ("tl.methods.base", "tl.net", "tl.optim", "tl.privacy"),
+    "tl.step": ("tl.methods.base", "tl.batches", "tl.net", "tl.optim", "tl.privacy"),
     "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.ranking", "tl.tasks", "tl.report.files"),
 }
 # Outside package -> the only rooms that may import it.

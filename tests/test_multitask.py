@@ -120,7 +120,7 @@ def test_uncertainties_weigh():
 
 def test_gradients_that_point_apart():
     """Along one parameter two gradients of different sign take each other away whole; heads keep theirs."""
-    found, (value, (aux, stats)) = gradient_of(pcgrad.make(TWO))
+    found, (value, (aux, stats)) = gradient_of(pcgrad.make(TWO, layers={}))
     assert_allclose(value, LOSSES.sum())
     assert_allclose(found["backbone"], 0, atol=1e-5)
     assert_allclose([found["head_a"], found["head_b"]], [3, -15])
@@ -140,7 +140,7 @@ def test_gradients_that_point_apart():
 
 
 def test_norms_are_balanced():
-    method = gradnorm.make(TWO, alpha=2.0, rate=0.01)
+    method = gradnorm.make(TWO, alpha=2.0, rate=0.01, layers={})
     memory = {"weights": jnp.array([0.5, 1.5]), "first": jnp.array([5.0, 60.0])}
     found, (value, (aux, _)) = gradient_of(method, memory)
     assert_allclose(found["backbone"], 0.5 * SLOPES[0] + 1.5 * SLOPES[1], rtol=1e-6)

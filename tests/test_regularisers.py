@@ -91,7 +91,8 @@ def test_delta_weighs_channels_by_the_rise_of_the_loss_without_them():
         return float(each[rows["mask"]].sum())
 
     rises = np.array([loss_without(channel) - loss_without(-1) for channel in range(attention["stage1"].size)])
-    assert_allclose(attention["stage1"], jax.nn.softmax(rises / rows["mask"].sum() / 0.1), rtol=1e-3)
+    worth = (rises - rises.mean()) / rises.std(ddof=1)
+    assert_allclose(attention["stage1"], jax.nn.softmax(worth / 0.1), rtol=1e-3)
     assert np.ptp(attention["stage1"]) > 1e-3
     even = toy.Steps(row("delta", method_args={"batches": 0})).state.memory["attention"]["stage1"]
     assert_allclose(even, 1 / even.size, rtol=1e-6)
@@ -138,3 +139,10 @@ def test_stochnorm_between_batch_and_running_statistics():
     between, _ = features(0.5)
     assert not np.allclose(between, batch)
     assert not np.allclose(between, running)
+
+
+def test_what_would_change_nothing_is_refused():
+    with pytest.raises(InputError, match="'stochnorm' is about batch norm, and the backbone has none"):
+        toy.Steps(row("stochnorm", **toy.LENET)).run(1)
+    with pytest.raises(InputError, match=r"method_args.count=0 must lie in 1\.\."):
+        build.experiment(row("bss", method_args={"count": 0}))

@@ -130,3 +130,12 @@ def test_losses_of_each_row_are_smoothed_and_weighed_as_their_mean():
     weighed = tasks.make("label", "classification", ("a", "b"), label_smoothing=0.1, class_weights=weights)
     mean = weighed.each(outputs, labels).sum() / weights[np.asarray(labels)].sum()
     np.testing.assert_allclose(mean, weighed.loss(outputs, labels), rtol=1e-6)
+
+
+def test_parts_that_not_all_tasks_go_through():
+    two, three = ("a", "b"), ("a", "b", "c")
+    assert tasks.own_parts(two, {}) == {"head_a", "head_b"}
+    assert tasks.own_parts(two, {"a": "layer_x", "b": "layer_x"}) == {"head_a", "head_b"}
+    assert tasks.own_parts(two, {"b": "layer_x"}) == {"head_a", "head_b", "layer_x"}
+    heads = {"head_a", "head_b", "head_c"}
+    assert tasks.own_parts(three, {"a": "layer_x", "b": "layer_x", "c": "layer_y"}) == {*heads, "layer_x", "layer_y"}

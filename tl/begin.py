@@ -15,9 +15,10 @@ from tl import adapters, averages, optim, pruning, reduction, weights
 from tl import mesh as meshes
 from tl.errors import InputError
 from tl.evaluators.collect import Collected, collect
-from tl.methods.base import OLD_HEAD, Part, layers_of
+from tl.methods.base import OLD_HEAD, Part
 from tl.net import Net
 from tl.step import State, create, fresh
+from tl.tasks import layers_of
 
 if TYPE_CHECKING:
     from tl.train import Experiment
@@ -43,13 +44,14 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
             "take another."
         ) from error
     optimizer = make_optimizer(experiment, shapes["params"])
+    reduction.check(config.reduce, shapes["params"], optimizer.moves)
     filled = experiment.weights(optim.paths(shapes))
     variables = fresh(create_all, filled)
     variables = {**variables, "params": pruning.pruned(variables["params"], config)}
     variables = meshes.place(variables, mesh)
     if config.reduce and f"params/{reduction.PART}/kernel" not in filled:
         seen = lambda: pooled(experiment, bind, variables)["pooled"]  # noqa: E731
-        variables = meshes.place(reduction.fitted(config.reduce, variables, optimizer.moves, seen, config.seed), mesh)
+        variables = meshes.place(reduction.fitted(config.reduce, variables, seen, config.seed), mesh)
     net = bind(variables["params"], variables["stats"])
     memory = jax.device_put(method.memory(net, experiment.passes), meshes.replicated(mesh))
     places = meshes.state_sharding(jax.eval_shape(optimizer.init, variables["params"]), mesh)
@@ -114,6 +116,12 @@ def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
                 f"the method '{config.method}' learns the part '{name}', which config.groups freezes: put "
                 f"('{name}/', {{}}) before what freezes it."
             )
+    beside = [path for path in made.labels if adapters.own(path)] if experiment.steps else []
+    if beside and not any(map(made.moves, beside)):
+        raise InputError(
+            "config.lora and config.adapters learn beside kernels, but config.groups freezes what they add: put "
+            f"('.*/({adapters.A[:-1]}[ab]|{adapters.PARALLEL})$', {{}}) before what freezes it."
+        )
     return dataclasses.replace(made, pinned=pruning.pinned(params, config))
 
 

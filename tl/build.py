@@ -43,9 +43,10 @@ from tl.data import splits
 from tl.data.base import Dataset
 from tl.episodes import Episodes
 from tl.errors import InputError, unknown
-from tl.methods.base import FACTS, Method, Part, head_name, layers_of
+from tl.methods.base import FACTS, Method, Part
 from tl.models.heads import Bottleneck, Head, Reduction
 from tl.report import tracking
+from tl.tasks import head_name, layers_of
 
 Summary = dict[str, Any]
 Tasks = Mapping[str, tasks.Task]
@@ -176,7 +177,8 @@ def make_modules(config: Config, wanted: Tasks, heads: bool, arguments: Mapping[
         between[part] = Bottleneck(dtype=config.dtype, **narrow.to_dict())
     if between and (config.head.get("pool") == "flatten" or config.head.get("maps", ())):
         raise InputError(f"config.head reads past {', '.join(between)}: set head.pool='gap', head.maps=() or drop it.")
-    how = {"dtype": config.dtype, **_hashable(config.head.to_dict())}
+    head = {name: tuple(value) if isinstance(value, list) else value for name, value in config.head.to_dict().items()}
+    how = {"dtype": config.dtype, **head}
     of_tokens = {"tags": getattr(backbone, "token_map", "")}
     last = {
         head_name(list(wanted), task.name): Head(task.outputs, tokens=of_tokens.get(task.kind, ""), **how)
@@ -225,6 +227,7 @@ def told(
         "episodes": episodes,
         "relations": relations,
         "nodes": nodes,
+        "layers": layers_of(config.get("tasks", ())),
         "graph": beside.triples(config, first(wanted).classes)[1] if "graph" in asked(module) else None,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
@@ -294,7 +297,3 @@ def make_task(config: Config, dataset: Dataset) -> tasks.Task:
         raise unknown("class_weights", config.class_weights, ("balanced",))
     balance = splits.class_weights(labels, len(names)) if config.class_weights else None
     return tasks.make("label", config.task, names, label_smoothing=config.label_smoothing, class_weights=balance)
-
-
-def _hashable(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}

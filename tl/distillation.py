@@ -31,7 +31,10 @@ def hint_distance(student: jax.Array, teacher: jax.Array, names: tuple[str, str]
 
 
 def same_places(student: jax.Array, teacher: jax.Array, names: tuple[str, str]) -> None:
-    """InputError for maps of unequal size."""
+    """InputError for maps of unequal size, and for what is no map."""
+    for x, name, whose in ((student, names[0], "student"), (teacher, names[1], "teacher")):
+        if x.ndim < 3:
+            raise InputError(f"the {whose}'s '{name}' has no places to be compared: name a map, such as stage2.")
     if student.shape[1:-1] != teacher.shape[1:-1]:
         sizes = [" x ".join(map(str, x.shape[1:-1])) for x in (student, teacher)]
         raise InputError(
@@ -77,6 +80,11 @@ def pairs_of(
         for name in chosen:
             if name not in found:
                 raise unknown("map in method_args", name, list(found))
+    if not own or not other:
+        raise InputError(
+            f"the {'student' if not own else 'teacher'} has no maps called stage1, stage2, ...: name those to compare, "
+            "and the teacher's, in method_args."
+        )
     if len(own) != len(other):
         raise InputError(
             f"{len(own)} maps of the student ({', '.join(own)}) and {len(other)} of the teacher ({', '.join(other)}) "

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import triples
+from tl.batches import Batch
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, Part, within
+from tl.methods.base import Method, Part, within
 from tl.models.triples import Table
 from tl.tasks import Task
 

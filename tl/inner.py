@@ -24,15 +24,18 @@ def descended(
 
 
 def start(net: Any, parts: Sequence[str], inputs: dict[str, jax.Array], method: str) -> dict[str, Any]:
-    """The parameters of `parts`, which one pass over `inputs` creates if they are not there yet.
+    """The parameters of `parts` that the network has, which one pass over `inputs` creates if they are not there yet.
 
-    InputError for a backbone with batch norm: what it says of a query would depend on the other queries.
+    What config.groups freezes adapts to an episode, too: its start stays. InputError for a network with batch norm:
+    what it says of a query would depend on the other queries.
     """
+    parts = [part for part in parts if part in net.modules]
     if any(part not in net.params for part in parts):
         net.outputs(inputs)
-    if net.stats.get("backbone"):
+    if any(net.stats.get(part) for part in net.modules):
         raise InputError(
             f"the method '{method}' adapts to an episode at a time, which statistics of a batch would carry over from "
-            "image to image: take a network without batch norm, e.g. model=conv4 with model_args.norm='group'."
+            "image to image: take a network without batch norm, e.g. model=conv4 with model_args.norm='group', and no "
+            "bottleneck.norm."
         )
     return {part: net.params[part] for part in parts}

@@ -49,7 +49,7 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     plain = lambda split: transforms.compose(transforms.evaluation(preprocess) if split.pictures else [])  # noqa: E731
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
-    evals = in_episodes(config, evaluated(dataset, config.seed, config.get("reverse_validation", False)))
+    evals = in_episodes(config, evaluated(dataset, config.seed, config.get("reverse_validation", False)), dataset)
     return Inputs(
         {
             name: streams.train_stream(
@@ -100,14 +100,16 @@ def episode_orders(config: Config, splits: Mapping[str, Split], dataset: Dataset
         return {}
     if config.cached_views:
         raise InputError("config.cached_views goes through images in turn, and episodes do not: set it to 0.")
-    within = config.episode.within
+    about = config.episode
+    way, query = (f"train_{key}" if about[f"train_{key}"] else key for key in ("way", "query"))
+    how = about.within, dataset.classes, (way, query)
     return {
-        name: episodes.endless(split, shapes.train, config.seed, name.removesuffix(STRONG), within, dataset.classes)
+        name: episodes.endless(split, shapes.train, config.seed, name.removesuffix(STRONG), *how)
         for name, split in splits.items()
     }
 
 
-def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split]:
+def in_episodes(config: Config, sets: Mapping[str, Split], dataset: Dataset) -> Mapping[str, Split]:
     """The sets as episodes, where the config asks for them: the same ones for every seed."""
     shapes = episodes_of(config)
     if not shapes:
@@ -118,7 +120,8 @@ def in_episodes(config: Config, sets: Mapping[str, Split]) -> Mapping[str, Split
         if "query" in split.labels:
             found[name] = split
         else:
-            order = episodes.Endless(split.labels["label"], shapes.test, 0, name)
+            how = config.episode.within, dataset.named[name], ("way", "query")
+            order = episodes.endless(split, shapes.test, 0, name, *how)
             found[name] = episodes.fixed(split, shapes.test, count, order)
     return found
 
@@ -220,6 +223,10 @@ def open_data(config: Config) -> Dataset:
             )
         return several.open_tasks(config.data, config.tasks, **how, per_class=config.labels_per_class, fold=fold)
     hidden = config.get("unlabelled", False)
+    if hidden:
+        without(config, "config.unlabelled", ("increment", "increments", "earlier"))
+    if config.get("earlier", ""):
+        without(config, "config.earlier", ("increment", "increments"))
     if hidden and (config.target or not config.labels_per_class):
         raise InputError(
             "config.unlabelled reads the images that config.labels_per_class leaves without labels: set that, and no "
@@ -256,7 +263,8 @@ def open_by_class(config: Config) -> Dataset:
     what = "episodes, of classes that training does not know"
     without(config, what, (*ONE_KNOWN_TASK, "tasks", "labels_per_class", "folds"))
     opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
-    dataset = episodes.cut(opened, config.episode.classes, config.episode.rotations)
+    asked = config.episode
+    dataset = episodes.cut(opened, asked.classes, asked.rotations, asked.within)
     if not config.episode.test:
         return dataset
     kind, _, file = os.path.expandvars(config.episode.test).partition(":")

@@ -31,14 +31,14 @@ def gradient_of_each(objective: Callable[[Any], tuple[jax.Array, Any]], params: 
     return losses, each, rest
 
 
-def shared(tree: Mapping[str, Tree], heads: Collection[str]) -> dict[str, Tree]:
-    """What all tasks have in common: every part but the `heads`."""
-    return {part: leaves for part, leaves in tree.items() if part not in heads}
+def shared(tree: Mapping[str, Tree], own: Collection[str]) -> dict[str, Tree]:
+    """What all tasks have in common: every part but their `own_parts`."""
+    return {part: leaves for part, leaves in tree.items() if part not in own}
 
 
-def has_common(params: Mapping[str, Any], heads: Collection[str]) -> None:
-    """InputError where the tasks have nothing but their heads."""
-    if not jax.tree.leaves(shared(params, heads)):
+def has_common(params: Mapping[str, Any], own: Collection[str]) -> None:
+    """InputError where the tasks have nothing but their own parts."""
+    if not jax.tree.leaves(shared(params, own)):
         raise InputError("the tasks share no layer whose gradients could be compared: set config.bottleneck.width.")
 
 

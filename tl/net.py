@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl.methods.base import head_name
 from tl.models.layers import Mode
 from tl.preprocess import normalise, unnormalise
+from tl.tasks import head_name
 
 Tree = Any
 NOTHING = (None, None)

@@ -20,12 +20,11 @@ from tl.data.base import Split
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.explanations import Predict
-from tl.methods.base import head_name, layers_of
 from tl.net import Net
 from tl.pages import ASKS
 from tl.preprocess import Preprocess
 from tl.shots import Shots
-from tl.tasks import Task
+from tl.tasks import Task, head_name, layers_of
 from tl.tasks import make as make_task
 from tl.text import Text, apart
 

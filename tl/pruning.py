@@ -34,7 +34,10 @@ def pruned(params: Mapping[str, Any], config: Config) -> dict[str, Any]:
         return dict(params)
     found = {path: np.asarray(leaf) for path, leaf in paths(params).items() if path in chosen}
     sizes = np.sort(np.concatenate([np.abs(kernel).ravel() for kernel in found.values()]))
-    bound = sizes[round(config.prune.share * len(sizes)) - 1]
+    count = round(config.prune.share * len(sizes))
+    if not count:
+        return dict(params)
+    bound = sizes[count - 1]
     kept = {path: np.where(np.abs(kernel) > bound, kernel, 0) for path, kernel in found.items()}
     empty = [path.removesuffix("/kernel") for path, kernel in kept.items() if not kernel.any()]
     if empty:

@@ -19,7 +19,8 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     means = np.stack([centred[labels == c].mean(axis=0) for c in np.unique(labels)])
     between = means[np.unique(labels, return_inverse=True)[1]]
     count = len(features)
-    return float(np.trace(np.linalg.pinv(centred.T @ centred / count, rcond=1e-8) @ (between.T @ between / count)))
+    inverse = np.linalg.pinv(centred.T @ centred / count, rcond=1e-8, hermitian=True)
+    return float(np.trace(inverse @ (between.T @ between / count)))
 
 
 def leep(source: np.ndarray, labels: np.ndarray) -> float:

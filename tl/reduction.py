@@ -25,25 +25,28 @@ def parse(text: str) -> tuple[str, int]:
     return way, int(width)
 
 
+def check(text: str, params: Mapping[str, Any], moves: Callable[[str], bool]) -> None:
+    """InputError where features are to be fewer and the backbone that they are of `moves`."""
+    moving = [path for path in paths({"backbone": params["backbone"]}) if moves(path)] if text else []
+    if moving:
+        raise InputError(
+            f"config.reduce='{text}' is fitted on features that stay, but {moving[0]} moves: freeze the backbone in "
+            "config.groups, as configs/probe.py does, or set reduce=''."
+        )
+
+
 def fitted(
     text: str,
     variables: Mapping[str, Any],
-    moves: Callable[[str], bool],
     features: Callable[[], np.ndarray],
     seed: int,
 ) -> dict[str, Any]:
     """`variables` with the part `reduce` set; `features()` gives the (N, D) features of the training images.
 
     pca: the directions of largest variance; random: Gaussian ones that keep distances in the mean (Johnson and
-    Lindenstrauss 1984). InputError where the backbone moves, or there are fewer directions than asked for.
+    Lindenstrauss 1984). InputError where there are fewer directions than asked for.
     """
     way, width = parse(text)
-    moving = [path for path in paths({"backbone": variables["params"]["backbone"]}) if moves(path)]
-    if moving:
-        raise InputError(
-            f"config.reduce='{text}' is fitted on features that stay, but {moving[0]} moves: freeze the backbone in "
-            "config.groups, as configs/probe.py does, or set reduce=''."
-        )
     part = variables["params"][PART]
     wide = part["kernel"].shape[0]
     if width > wide:

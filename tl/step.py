@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from tl import privacy
-from tl.methods.base import Batch, Loss, Method
+from tl.batches import Batch
+from tl.methods.base import Loss, Method
 from tl.net import Net
 from tl.optim import Optimizer, map_paths, paths
 
@@ -184,7 +185,7 @@ def _gradients(
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     (total, stats), (values, aux) = jax.lax.scan(body, (zeros, stats), (jnp.arange(accumulate), pieces))
-    carry = {"carry": jax.tree.map(lambda x: x[-1], aux.pop("carry"))} if "carry" in aux else {}
+    carry = {"carry": method.pieces(aux.pop("carry"))} if "carry" in aux else {}
     means = jax.tree.map(lambda x: x.mean(axis=0), aux)
     return jax.tree.map(lambda g: g / accumulate, total), values.mean(), {**means, **carry}, stats
 

@@ -8,7 +8,7 @@ the (N,) filtered ranks of the answers, since a table of all scores would be too
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ class Task:
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     probabilities: Callable[[np.ndarray], np.ndarray]
     outputs_of: Callable[[np.ndarray], np.ndarray] = lambda probabilities: probabilities
+    plain: bool = True  # the losses know neither label smoothing nor class weights
 
 
 def make(
@@ -63,7 +64,8 @@ def make(
         raise InputError(f"label_smoothing is {label_smoothing}: it must lie in 0 <= e < 1.")
     if kind == "binary" and len(classes) != 2:
         raise InputError(f"a binary task needs two classes, the data has {len(classes)}: use task=classification.")
-    return KINDS[kind](name, tuple(classes), label_smoothing, class_weights)
+    made = KINDS[kind](name, tuple(classes), label_smoothing, class_weights)
+    return dataclasses.replace(made, plain=not label_smoothing and class_weights is None)
 
 
 def _classification(name: str, classes: tuple[str, ...], smoothing: float, weights: np.ndarray | None) -> Task:
@@ -198,3 +200,19 @@ KINDS = {
     "retrieval": _retrieval,
     "tags": _tags,
 }
+
+
+def layers_of(tasks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """{task: the part that holds the layer it shares} of those of config.tasks that have one."""
+    return {name: f"layer_{task['layer']}" for name, task in tasks if task.get("layer")}
+
+
+def head_name(tasks: Sequence[str], task: str) -> str:
+    """The part that holds a task's head: `head` where there is one task, `head_TASK` where there are several."""
+    return "head" if len(tasks) == 1 else f"head_{task}"
+
+
+def own_parts(tasks: Sequence[str], layers: Mapping[str, str]) -> set[str]:
+    """The parts that not all tasks go through: their heads, and those of `layers`, {task: part}, of some of them."""
+    used = [layers.get(name) for name in tasks]
+    return {head_name(tasks, name) for name in tasks} | {part for part in used if part and len({*used}) > 1}

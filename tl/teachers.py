@@ -28,13 +28,26 @@ def make(config: Config) -> Part | None:
     loaded = weights.load(spec, model, arguments)
     flat = {path: leaf for path, leaf in (loaded.flat if loaded else {}).items() if path.split("/")[1] in PARTS}
     if "params/head/kernel" not in flat:
-        raise InputError(f"the teacher '{spec}' has no classifier: name weights with one in config.teacher.weights.")
+        raise InputError(
+            f"the teacher '{spec}' has no classifier of one task: name weights with one in config.teacher.weights."
+        )
     assert loaded is not None
+    known = _config(spec)
+    head, reduce = known.get("head", {}), known.get("reduce", "")
+    if reduce or head.get("maps") or head.get("pool", "gap") != "gap":
+        raise InputError(
+            f"the teacher '{spec}' classifies by other features than the pooled ones (reduce='{reduce}', head.maps, "
+            "head.pool): take a run without these."
+        )
     outputs = flat["params/head/kernel"].shape[-1]
     hidden = _widths(flat, "params/head/fc{}/kernel")
     narrow = "params/bottleneck/fc/kernel" in flat
 
     arguments = {**loaded.arguments, **arguments}
+
+    reads = [getattr(models.make(*one), "reads", "image") for one in ((model,), (config.model,))]
+    if reads[0] != reads[1]:
+        raise InputError(f"the teacher '{spec}' reads {reads[0]} and the student {reads[1]}: name one of its kind.")
 
     def whole() -> Whole:
         bottleneck = None
@@ -50,15 +63,21 @@ def make(config: Config) -> Part | None:
         preprocess=loaded.preprocess or models.preprocess(model),
         leaves=flat,
         outputs=outputs,
+        classes=loaded.classes or (),
         source=spec,
     )
 
 
+def _config(spec: str) -> dict[str, Any]:
+    """The config of a run, {} for weights from elsewhere."""
+    held = pathlib.Path(spec.removeprefix("run:")) / "config.json"
+    return json.loads(held.read_text()) if spec.startswith("run:") and held.is_file() else {}
+
+
 def _model(config: Config, spec: str) -> tuple[str, dict[str, Any]]:
     given = config.teacher.model, config.teacher.model_args.to_dict()
-    held = pathlib.Path(spec.removeprefix("run:")) / "config.json"
-    if not given[0] and spec.startswith("run:") and held.is_file():
-        known = json.loads(held.read_text())
+    known = _config(spec)
+    if not given[0] and known:
         return known["model"], given[1] or known["model_args"]
     return given[0] or config.model, given[1] or ({} if given[0] else config.model_args.to_dict())
 

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from tl import contrast
+from tl.batches import Batch, join, parted
 from tl.errors import InputError
-from tl.methods.base import Batch, Loss, Method, Part, Pictures, class_means, join, parted, the_classification
+from tl.methods.base import Loss, Method, Part, Pictures, class_means, the_classification
 from tl.mixing import needs_pixels
 from tl.tasks import Task
 

@@ -80,6 +80,7 @@ class Dataset:
     target: str = ""
     tasks: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     relations: tuple[str, ...] = ()
+    named: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # classes of splits, if others each
     nodes: np.ndarray | None = None  # features of the entities that rows are shares of, see rows.open_rows
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,17 @@ class Endless:
     """Row numbers of one episode after the other; an episode is a function of (seed, its number).
 
     `labels` (N,) are those of the rows; `groups` (N,), where given, of what all classes of an episode have in common.
+    `keys` of config.episode that said the way and the queries.
     """
 
     def __init__(
-        self, labels: np.ndarray, shape: Shape, seed: int, name: str = "", groups: np.ndarray | None = None
+        self,
+        labels: np.ndarray,
+        shape: Shape,
+        seed: int,
+        name: str = "",
+        groups: np.ndarray | None = None,
+        keys: tuple[str, str] = ("way", "query"),
     ) -> None:
         classes, first = np.unique(labels, return_index=True)
         self._members = [np.flatnonzero(labels == c) for c in classes]
@@ -35,15 +42,15 @@ class Endless:
         if not self._groups:
             most = max(map(len, found))
             raise InputError(
-                f"an episode of config.episode.way={shape.way} classes needs as many, and '{name}' has {most} "
+                f"an episode of config.episode.{keys[0]}={shape.way} classes needs as many, and '{name}' has {most} "
                 f"{'of one kind' if groups is not None else 'of them'}: take a lower way, or another cut in "
                 "config.episode.classes."
             )
         fewest = min(map(len, self._members))
         if shape.shot + shape.query > fewest:
             raise InputError(
-                f"an episode takes {shape.shot} + {shape.query} images of a class (config.episode.shot and query), and "
-                f"a class of '{name}' has {fewest}: take fewer."
+                f"an episode takes {shape.shot} + {shape.query} images of a class (config.episode.shot and {keys[1]}), "
+                f"and a class of '{name}' has {fewest}: take fewer."
             )
         # A batch may hold several, and batches are made ahead, in threads.
         self.episode = functools.lru_cache(maxsize=64)(self._episode)
@@ -71,13 +78,15 @@ class Endless:
         return np.concatenate([rng.permutation(self._members[c])[:each] for c in classes])
 
 
-def endless(split: Split, shape: Shape, seed: int, name: str, within: str, classes: Sequence[str]) -> Endless:
-    """The episodes of a split; `within`: all classes of one share their name up to this text."""
+def endless(
+    split: Split, shape: Shape, seed: int, name: str, within: str, classes: Sequence[str], keys: tuple[str, str]
+) -> Endless:
+    """The episodes of a split; `within`: all classes of one share their name up to this text, and their turn."""
     labels, groups = split.labels["label"], None
     if within:
-        kinds = [name.partition(within)[0] + name.rpartition("@")[2] for name in classes]
-        groups = np.unique(kinds, return_inverse=True)[1][labels]
-    return Endless(labels, shape, seed, name, groups)
+        kinds = [(name.partition(within)[0], name.partition("@")[2]) for name in classes]
+        groups = np.unique(kinds, return_inverse=True, axis=0)[1].reshape(-1)[labels]
+    return Endless(labels, shape, seed, name, groups, keys)
 
 
 def fixed(split: Split, shape: Shape, count: int, order: Endless) -> Split:
@@ -96,12 +105,13 @@ def labels_of(shape: Shape, count: int) -> dict[str, np.ndarray]:
     }
 
 
-def cut(dataset: Dataset, counts: Sequence[int], rotations: bool) -> Dataset:
+def cut(dataset: Dataset, counts: Sequence[int], rotations: bool, within: str = "") -> Dataset:
     """Classes for training, for validation and for test: none is in two, and the cut is the same for every seed.
 
-    `counts` of each; without them a source keeps its own splits, where these have no class in common, and gives up a
-    tenth of its training classes for val; any other source is cut 6 : 2 : 2. With `rotations` an image turned by a
-    quarter, a half and three quarters is of a class of its own.
+    `counts` of each; without them a source keeps its own splits, where these have no class in common, and where it has
+    none for val gives up a tenth of its training classes; any other source is cut 6 : 2 : 2. With `within` all classes
+    that share their name up to it go together, and counts are of those kinds; a tenth may then be none, and there is no
+    val. With `rotations` an image turned by a quarter, a half and three quarters is of a class of its own.
     """
     if dataset.target or dataset.domains:
         raise InputError("config.episode cuts one data set by its classes: name one in config.data, and no target.")
@@ -110,25 +120,39 @@ def cut(dataset: Dataset, counts: Sequence[int], rotations: bool) -> Dataset:
     held = {name: set(np.unique(split.labels["label"]).tolist()) for name, split in dataset.splits.items()}
     own = not counts and {"train", "test"} <= held.keys() and not held["train"] & held["test"]
     whole = functools.reduce(concatenate, dataset.splits.values())
-    shuffled = lambda numbers: np.random.default_rng([0, _CLASSES]).permutation(sorted(numbers))  # noqa: E731
     if own:
-        known = shuffled(held["train"])
-        few = max(1, len(known) // 10)
-        chosen = {"train": known[few:], "val": known[:few], "test": np.array(sorted(held["test"]))}
+        val = held.get("val", set()) - held["train"] - held["test"]
+        kinds = dealt(held["train"], dataset.classes, within)
+        few = 0 if val else max(not within, len(kinds) // 10)
+        parts = [kinds[few:], kinds[:few] or [sorted(val)], [sorted(held["test"])]]
     else:
-        n = len(dataset.classes)
+        kinds = dealt(range(len(dataset.classes)), dataset.classes, within)
+        n = len(kinds)
+        if n < 5 and not counts:
+            raise InputError(f"{n} classes are too few to be cut into those of training, val and test: take 5 or more.")
         counts = tuple(counts) or (n - 2 * (n // 5), n // 5, n // 5)
         if len(counts) != 3 or min(counts) < 1 or sum(counts) > n:
             raise InputError(f"config.episode.classes={counts} must be three numbers of classes, in all at most {n}.")
         edges = np.cumsum(counts)
-        parts = np.split(shuffled(range(n))[: edges[-1]], edges[:2])
-        chosen = {"train": parts[0], "val": parts[1], "test": parts[2]}
+        parts = [kinds[: edges[0]], kinds[edges[0] : edges[1]], kinds[edges[1] : edges[2]]]
+    cuts = zip(("train", "val", "test"), parts, strict=True)
+    chosen = {name: np.concatenate(part).astype(int) for name, part in cuts if any(part)}
     splits = {name: only(whole, numbers) for name, numbers in chosen.items()}
-    names = [dataset.classes[c] for c in chosen["train"]]
+    names = {name: [dataset.classes[c] for c in numbers] for name, numbers in chosen.items()}
     if rotations:
         splits = {name: rotated(split, len(chosen[name])) for name, split in splits.items()}
-        names = [f"{name}@{90 * turn}" for turn in range(TURNS) for name in names]
-    return dataclasses.replace(dataset, splits=splits, classes=tuple(names))
+        names = {k: [f"{name}@{90 * turn}" for turn in range(TURNS) for name in held] for k, held in names.items()}
+    named = {name: tuple(held) for name, held in names.items()}
+    return dataclasses.replace(dataset, splits=splits, classes=named["train"], named=named)
+
+
+def dealt(numbers: Collection[int], classes: Sequence[str], within: str) -> list[list[int]]:
+    """The classes `numbers` in a drawn order, one by one or, with `within`, kind by kind."""
+    kinds: dict[str, list[int]] = {}
+    for number in sorted(numbers):
+        kinds.setdefault(classes[number].partition(within)[0] if within else str(number), []).append(number)
+    held = list(kinds.values())
+    return [held[i] for i in np.random.default_rng([0, _CLASSES]).permutation(len(held))]
 
 
 def only(split: Split, classes: np.ndarray) -> Split:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, the_classification
 from tl.tasks import Task
 
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, interleave, join, parted, the_classification
+from tl.batches import Batch, interleave, join, parted
+from tl.methods.base import Method, the_classification
 from tl.tasks import Task
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from tl import alignment, losses
-from tl.methods.base import Batch, Method, source_and_target, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, source_and_target, the_classification
 from tl.tasks import Task
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from tl import distillation
-from tl.methods.base import Batch, Method, Part, parts_of, taught, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, Part, parts_of, taught, the_classification
 from tl.tasks import Task
 
 

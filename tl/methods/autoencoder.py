@@ -15,7 +15,8 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, Part, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, within
 from tl.models.decoders import Decoder
 from tl.tasks import Task
 from tl.unlabelled import decoded, method

@@ -6,7 +6,7 @@ domains; `target`, whether there is an unlabelled one; `source_outputs`, how man
 knows, 0 where they have none; `teacher`, the network of config.teacher as a part, None in a finished run's prediction;
 `earlier`, how many of the classes were learnt before, in earlier stages or by earlier data; `episodes`, their shapes;
 `relations`, how many a knowledge graph has, either direction counted; `nodes`, features of entities (data/rows.py);
-`graph`, what stands beside images (config.graph).
+`layers`, the parts that hold layers which some tasks share (config.tasks); `graph`, what stands beside images.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import jax.numpy as jnp
 
 from tl import contrast, losses
 from tl import episodes as maths
+from tl.batches import Batch, join, last, parted
 from tl.episodes import Episodes, Shape
 from tl.errors import InputError
 from tl.tasks import Task
 
-Batch = Mapping[str, Mapping[str, jax.Array]]  # {stream: {field: array}}
 # pictures(net, inputs, memory) -> {what it is: (N, H, W, 3) in 0..255}, row below row: what a method makes of images
 Pictures = Callable[[Any, Mapping[str, jax.Array], Any], OrderedDict[str, jax.Array]]
 # loss(net, batch, memory, key, progress) -> (scalar, aux): scalars in aux are logged, aux["carry"] reaches `after`
@@ -49,6 +49,7 @@ class Part:
     # A network that is finished, a teacher, brings its weights along; it has so many outputs, and is from there.
     leaves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: int = 0
+    classes: tuple[str, ...] = ()  # their names, where they are known
     source: str = ""
 
 
@@ -69,6 +70,7 @@ class Method:
     memory: Callable[[Any, Any], Any] = lambda net, data: ()
     # (memory, {"params", "stats"} as the network runs with them, carry) -> memory, after every step
     after: Callable[[Any, Any, Any], Any] = lambda memory, variables, carry: memory
+    pieces: Callable[[Any], Any] = last  # the carries of config.accumulate's pieces, stacked -> the one that counts
     ready: Callable[[Any, Any, Any], Any] | None = None  # (net, memory, data) -> what an evaluation gets as memory
     kept: tuple[str, ...] = ()  # what of that memory a finished run predicts with
     passes: tuple[str, ...] = ()  # streams that `ready` goes through beside those above, and no batch holds
@@ -84,7 +86,18 @@ class Method:
 
 
 # Which `make` may ask for by name.
-FACTS = ("domains", "target", "source_outputs", "teacher", "earlier", "episodes", "relations", "nodes", "graph")
+FACTS = (
+    "domains",
+    "target",
+    "source_outputs",
+    "teacher",
+    "earlier",
+    "episodes",
+    "relations",
+    "nodes",
+    "layers",
+    "graph",
+)
 OLD_HEAD = "old_head"  # the part that goes on from the classifier of the weights, beside the new one
 
 
@@ -150,6 +163,11 @@ def same_classes(method: str, teacher: Part | None, task: Task) -> None:
         raise InputError(
             f"the teacher '{teacher.source}' tells {teacher.outputs} classes apart and the data has {task.outputs}: "
             f"'{method}' learns from its answers; take attention_transfer or relational, or another teacher."
+        )
+    if teacher is not None and teacher.classes != task.classes and {*teacher.classes} == {*task.classes}:
+        raise InputError(
+            f"the teacher '{teacher.source}' has the same classes in another order, {', '.join(teacher.classes[:3])}, "
+            f"..., than the data, {', '.join(task.classes[:3])}, ...: take one that was trained in the data's order."
         )
 
 
@@ -241,28 +259,19 @@ def source_and_target(net: Any, task: Task, batch: Batch) -> Pass:
     return Pass(source, target, known, unknown, task.loss(known, batch["train"][task.name]))
 
 
+def plain_labels(method: str, task: Task) -> None:
+    """InputError where config asks for what the method's loss of labels does not know."""
+    if not task.plain:
+        raise InputError(
+            f"the method '{method}' takes labels as they are: set config.label_smoothing=0 and config.class_weights=''."
+        )
+
+
 def labelled_and_views(net: Any, task: Task, batch: Batch, *views: str) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """The task's loss on the rows of train, and the (N, C) outputs of those of each stream in `views`, of one pass."""
     rows = join(batch["train"], *(batch[view] for view in views))
     known, *others = parted(net.outputs(rows)[task.name], 1 + len(views))
     return task.loss(known, batch["train"][task.name]), tuple(others)
-
-
-def interleave(*arrays: jax.Array) -> jax.Array:
-    """A row of each array in turn. One array behind the other would move rows between the devices that hold them."""
-    return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
-
-
-def parted(rows: jax.Array, count: int) -> tuple[jax.Array, ...]:
-    """The `count` arrays that `interleave` made `rows` of."""
-    apart = rows.reshape(-1, count, *rows.shape[1:])
-    return tuple(apart[:, i] for i in range(count))
-
-
-def join(*batches: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The rows of all in turn (`interleave`), with the fields that every one of them has; `parted` undoes it."""
-    shared = [field for field in batches[0] if all(field in other for other in batches[1:])]
-    return {field: interleave(*(batch[field] for batch in batches)) for field in shared}
 
 
 def aligned_streams(domains: int, target: bool, adapt: bool) -> tuple[str, ...]:
@@ -271,30 +280,3 @@ def aligned_streams(domains: int, target: bool, adapt: bool) -> tuple[str, ...]:
     Without `adapt` it generalises: nothing of the target is seen.
     """
     return ("train", "target") if adapt and (target or domains == 1) else ("train",)
-
-
-def domain_of(batch: Batch, domains: int, streams: Sequence[str]) -> jax.Array:
-    """(N,) the domain of each row of the joined `streams`: labelled ones from 0, the target is number `domains`."""
-    numbers = []
-    for stream in streams:
-        rows = batch[stream]["index"].shape[0]
-        start = domains if stream.startswith("target") else 0
-        numbers.append(batch[stream].get("domain", jnp.full(rows, start, jnp.int32)))
-    return interleave(*numbers)
-
-
-def by_domain(rows: Mapping[str, jax.Array], domains: int) -> jax.Array:
-    """(K, N) of 0 and 1: which rows of a labelled batch belong to each of K domains."""
-    n = rows["index"].shape[0]
-    domain = rows.get("domain", jnp.zeros(n, jnp.int32))
-    return (domain[None, :] == jnp.arange(domains)[:, None]).astype(jnp.float32)
-
-
-def layers_of(tasks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """{task: the part that holds the layer it shares} of those of config.tasks that have one."""
-    return {name: f"layer_{task['layer']}" for name, task in tasks if task.get("layer")}
-
-
-def head_name(tasks: Sequence[str], task: str) -> str:
-    """The part that holds a task's head: `head` where there is one task, `head_TASK` where there are several."""
-    return "head" if len(tasks) == 1 else f"head_{task}"

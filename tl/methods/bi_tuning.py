@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from tl import contrast
-from tl.methods.base import Batch, Method, Part, head_name, the_classification, within
+from tl.batches import Batch
+from tl.errors import InputError
+from tl.methods.base import Method, Part, the_classification, within
 from tl.models.heads import Head
-from tl.tasks import Task
+from tl.tasks import Task, head_name
 
 MOVING = ("backbone", "bottleneck", "projector")  # what the slow network follows
 
@@ -49,8 +51,7 @@ def make(
         slow = net.elsewhere(memory["params"], {})
         _, new_features, new_projected = jax.lax.stop_gradient(seen(slow, task, batch["train_strong"], train=False))
         held = jnp.arange(keys)[None] < memory["count"][:, None]
-        last = net.params[head]
-        weights = contrast.unit(jnp.concatenate([last["kernel"], last["bias"][None]]).T)
+        weights = class_rows(net.params[head], features.shape[1])
         class_weights = jax.lax.stop_gradient(weights)[labels].astype(features.dtype)
 
         def apart(anchor: jax.Array, own: jax.Array, queue: jax.Array) -> jax.Array:
@@ -84,6 +85,16 @@ def make(
         memory=memory,
         after=partial(after, momentum),
     )
+
+
+def class_rows(last: Mapping[str, jax.Array], width: int) -> jax.Array:
+    """(C, width) of length 1: the classifier's rows with their bias; InputError where it does not read the features."""
+    if len(last["kernel"]) + 1 != width:
+        raise InputError(
+            "the method 'bi_tuning' compares features with the classifier's rows, which read other ones here: set "
+            "config.head.hidden=() and head.maps=()."
+        )
+    return contrast.unit(jnp.concatenate([last["kernel"], last["bias"][None]]).T)
 
 
 def seen(net: Any, task: Task, inputs: Mapping[str, jax.Array], **flags: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

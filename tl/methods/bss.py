@@ -11,8 +11,9 @@ from typing import Any
 import jax
 
 from tl import regularisers
+from tl.batches import Batch
 from tl.errors import InputError
-from tl.methods.base import Batch, Method
+from tl.methods.base import Method, within
 from tl.tasks import Task
 
 
@@ -20,6 +21,8 @@ def make(tasks: Mapping[str, Task], *, weight: float = 1e-3, count: int = 1) -> 
     """`count`: how many of the smallest singular values of a batch of features shrink."""
     if any(task.kind == "tags" for task in tasks.values()):
         raise InputError("the method 'bss' shrinks features of sentences, which tags are not made of: take another.")
+
+    within("count", count, 1, 10**6)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         inputs = batch["train"]

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import alignment
-from tl.methods.base import Batch, Method, Part, interleave, source_and_target, the_classification
+from tl.batches import Batch, interleave
+from tl.methods.base import Method, Part, source_and_target, the_classification
 from tl.models.heads import Discriminator
 from tl.tasks import Task
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses, regularisers
-from tl.methods.base import OLD_HEAD, Batch, Method, Part, needs_classifier, the_classification
+from tl.batches import Batch
+from tl.methods.base import OLD_HEAD, Method, Part, needs_classifier, the_classification
 from tl.models.heads import Head
 from tl.tasks import Task
 

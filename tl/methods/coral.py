@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import alignment
-from tl.methods.base import Batch, Method, aligned_streams, domain_of, join, parted, the_classification
+from tl.batches import Batch, domain_of, join, parted
+from tl.methods.base import Method, aligned_streams, the_classification
 from tl.tasks import Task
 
 

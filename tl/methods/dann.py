@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from tl import alignment
-from tl.methods.base import Batch, Method, Part, aligned_streams, domain_of, join, parted, the_classification
+from tl.batches import Batch, domain_of, join, parted
+from tl.methods.base import Method, Part, aligned_streams, the_classification
 from tl.models.heads import Discriminator
 from tl.tasks import Task
 

@@ -1,7 +1,8 @@
 """DELTA (Li et al. 2019, arXiv:1901.09229): maps stay near those of the start, by each channel's worth.
 
     loss = CE(z, y) + weight sum_maps C/2 sum_c a_c mean (F_c - F0_c)^2 + beta / 2 |new layers|^2
-    a = softmax(rise / temperature),  F0: the C channels of a map by the weights of the start
+    a = softmax(u(rise) / temperature),  F0: the C channels of a map by the weights of the start
+    u(x): of mean 0 and deviation 1 over the channels of a map
 
 A channel is worth what the loss rises by without it, on the weights that the run starts with: probe first.
 """
@@ -16,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import regularisers
+from tl.batches import Batch
 from tl.errors import unknown
-from tl.methods.base import Batch, Method, new_layers, start_of, the_classification
+from tl.methods.base import Method, new_layers, start_of, the_classification
 from tl.models.ops import per_channel
 from tl.tasks import Task
 
@@ -36,7 +38,7 @@ def make(
     """`weight`: of the distance of the maps; `beta`: of the new layers' squared norm; set optim.weight_decay to 0.
 
     `maps`: which are compared, () for every stage's. `batches`: of evaluation, over which channels are weighed by
-    softmax(rise / temperature), a pass for each channel of each map; 0: all channels alike, at no cost.
+    softmax(u(rise) / temperature), a pass for each channel of each map; 0: all channels alike, at no cost.
     """
     task = the_classification(tasks, "delta")
 
@@ -59,7 +61,7 @@ def make(
         else:
             shapes = jax.eval_shape(net.maps, next(iter(data["train"])))
             rises = {name: jnp.zeros(shapes[name].shape[-1]) for name in compared(shapes, maps)}
-        attention = {name: jax.nn.softmax(rise / temperature) for name, rise in rises.items()}
+        attention = {name: jax.nn.softmax(standard(rise) / temperature) for name, rise in rises.items()}
         return {"start": start_of(net, "backbone"), "attention": attention}
 
     return Method(streams=("train",), steps=[(loss, None)], memory=memory)
@@ -71,6 +73,11 @@ def compared(found: Mapping[str, Any], chosen: Sequence[str]) -> list[str]:
         if name not in found:
             raise unknown("map in method_args.maps", name, list(found))
     return list(chosen) or [name for name in found if name not in BESIDE]
+
+
+def standard(rise: jax.Array) -> jax.Array:
+    """(C,) of mean 0 and deviation 1, as the Transfer Learning Library weighs channels; 0 where all are the same."""
+    return (rise - rise.mean()) / jnp.maximum(rise.std(ddof=1), 1e-12)
 
 
 def channel_rises(net: Any, task: Task, data: Iterable[Any], chosen: Sequence[str]) -> dict[str, jax.Array]:

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl import contrast, graphs
-from tl.methods.base import Batch, Method, Part, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, within
 from tl.models.heads import Bottleneck, Head, Scalars
 from tl.tasks import Task
 

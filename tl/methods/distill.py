@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from tl import mixing
-from tl.methods.base import Batch, Method, Part, answers_loss, parts_of, taught, the_classification, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, answers_loss, parts_of, taught, the_classification, within
 from tl.tasks import Task
 
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import multitask
-from tl.methods.base import Batch, Method, loss_of_each, within
+from tl.batches import Batch
+from tl.methods.base import Method, loss_of_each, within
 from tl.tasks import Task
 
 
@@ -42,8 +43,11 @@ def make(tasks: Mapping[str, Task], *, temperature: float = 2.0, every: int = 50
         means = jnp.where(full, jnp.stack([memory["means"][1], total / every]), memory["means"])
         return {"means": means, "total": jnp.where(full, 0.0, total), "steps": jnp.where(full, 0, steps)}
 
+    def mean(carries: Any) -> Any:
+        return jax.tree.map(lambda each: each.mean(axis=0), carries)
+
     def memory(net: Any, data: Any) -> dict[str, jax.Array]:
         count = len(tasks)
         return {"means": jnp.zeros((2, count)), "total": jnp.zeros(count), "steps": jnp.zeros((), jnp.int32)}
 
-    return Method(streams=("train",), steps=[(loss, None)], memory=memory, after=after)
+    return Method(streams=("train",), steps=[(loss, None)], memory=memory, after=after, pieces=mean)

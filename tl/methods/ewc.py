@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl import regularisers
-from tl.methods.base import Batch, Method, head_name, start_of, supervised, the_classification
-from tl.tasks import Task
+from tl import losses, regularisers
+from tl.batches import Batch
+from tl.methods.base import Method, start_of, supervised, the_classification
+from tl.tasks import Task, head_name
 
 
 def make(tasks: Mapping[str, Task], *, weight: float = 100.0, earlier: int) -> Method:
@@ -54,7 +55,7 @@ def fisher(net: Any, task: Task, data: Any, parts: tuple[str, ...]) -> Any:
 
         def one(moving: Any, row: Mapping[str, jax.Array]) -> jax.Array:
             there = net.elsewhere({**params, **moving}, stats)
-            return task.each(there.outputs(row, train=False)[task.name], row[task.name]).sum()
+            return losses.cross_entropy(there.outputs(row, train=False)[task.name], row[task.name]).sum()
 
         def add(total: Any, row: Mapping[str, jax.Array]) -> Any:
             alone = {name: value[None] for name, value in row.items()}

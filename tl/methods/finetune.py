@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import mixing, multitask
+from tl.batches import Batch
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, loss_of_each
+from tl.methods.base import Method, loss_of_each
 from tl.tasks import Task
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from tl import distillation
-from tl.methods.base import Batch, Method, Part, answers_loss, parts_of, taught, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, Part, answers_loss, parts_of, taught, the_classification
 from tl.models.heads import Regressor
 from tl.tasks import Task
 
@@ -38,6 +39,7 @@ def make(
         here, outputs = net.maps_and_outputs(inputs)
         there = taught(net, teacher, inputs)
         ((own, other),) = distillation.pairs_of(here, there, (hint,), (teacher_hint or hint,))
+        distillation.same_places(here[own], there[other], (own, other))
         guess = net.call("regressor", here[own], there[other].shape[-1])
         apart = distillation.hint_distance(guess, there[other], (own, other))
         value, terms = mixed(outputs[task.name], there["outputs"], inputs[task.name])

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, labelled_and_views, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, labelled_and_views, the_classification
 from tl.tasks import Task
 
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, labelled_and_views, the_classification, within
+from tl.batches import Batch, joined
+from tl.methods.base import Method, labelled_and_views, the_classification, within
 from tl.tasks import Task
 
 
@@ -46,6 +47,7 @@ def make(tasks: Mapping[str, Task], *, weight: float = 1.0, threshold: float = 0
         steps=[(loss, None)],
         memory=memory,
         after=lambda memory, variables, carry: memory.at[carry["index"]].set(carry["seen"]),
+        pieces=joined,
     )
 
 

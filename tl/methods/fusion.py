@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import contrast, graphs, losses, triples
-from tl.methods.base import Batch, Method, Part, the_classification, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, the_classification, within
 from tl.models.heads import Projector
 from tl.models.triples import Table
 from tl.tasks import Task

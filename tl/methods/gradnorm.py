@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from tl import multitask
-from tl.methods.base import Batch, Method, head_name, loss_of_each, within
-from tl.tasks import Task
+from tl.batches import Batch
+from tl.methods.base import Method, loss_of_each, within
+from tl.tasks import Task, own_parts
 
 
-def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) -> Method:
+def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025, layers: Mapping[str, str]) -> Method:
     """`alpha`: how much a task that lags behind is helped; `rate` at which the weights move.
 
     With config.accumulate they move by the last piece of a batch alone.
@@ -28,18 +29,18 @@ def make(tasks: Mapping[str, Task], *, alpha: float = 1.5, rate: float = 0.025) 
     multitask.several("gradnorm", tasks)
     within("alpha", alpha, 0, math.inf)
     within("rate", rate, 0, 1)
-    heads = [head_name(list(tasks), name) for name in tasks]
+    own = own_parts(list(tasks), layers)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
         weights = memory["weights"].astype(each.dtype)
-        multitask.has_common(net.params, heads)
+        multitask.has_common(net.params, own)
         scalars = multitask.named("loss", tasks, each) | multitask.named("weight", tasks, weights)
         return weights * each, {**scalars, "carry": {"losses": jax.lax.stop_gradient(each)}}
 
     def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
         losses, each, (aux, stats) = multitask.gradient_of_each(objective, params)
-        common = [multitask.shared(tree, heads) for tree in each]
+        common = [multitask.shared(tree, own) for tree in each]
         norms = jnp.sqrt(jnp.stack([multitask.dot(tree, tree) for tree in common]))
         return multitask.total(each), (losses.sum(), ({**aux, "carry": {**aux["carry"], "norms": norms}}, stats))
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import alignment
-from tl.methods.base import Batch, Method, by_domain, the_classification
+from tl.batches import Batch, by_domain
+from tl.methods.base import Method, the_classification
 from tl.tasks import Task
 
 

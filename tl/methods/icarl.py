@@ -15,13 +15,21 @@ import jax
 import jax.numpy as jnp
 
 from tl import contrast, losses
-from tl.methods.base import Batch, Method, class_means, head_name, join, start_of, the_classification
-from tl.tasks import Task
+from tl.batches import Batch, join
+from tl.errors import InputError
+from tl.methods.base import Method, class_means, plain_labels, start_of, the_classification
+from tl.tasks import Task, head_name
 
 
 def make(tasks: Mapping[str, Task], *, earlier: int) -> Method:
     """No hyper-parameters but config.exemplars."""
     task = the_classification(tasks, "icarl")
+    plain_labels("icarl", task)
+    if earlier == task.outputs:
+        raise InputError(
+            "the method 'icarl' learns new classes, and here none is new: take replay or lwf_incremental where the "
+            "same classes come from other data."
+        )
     parts = ("backbone", head_name(list(tasks), task.name))
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 
 from tl import regularisers
-from tl.methods.base import Batch, Method, new_layers, start_of, supervised
+from tl.batches import Batch
+from tl.methods.base import Method, new_layers, start_of, supervised
 from tl.tasks import Task
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import OLD_HEAD, Batch, Method, Part, needs_classifier, start_of, the_classification, within
+from tl.batches import Batch
+from tl.methods.base import OLD_HEAD, Method, Part, needs_classifier, start_of, the_classification, within
 from tl.models.heads import Head
 from tl.tasks import Task
 

@@ -15,14 +15,16 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, head_name, start_of, supervised, the_classification, within
-from tl.tasks import Task
+from tl.batches import Batch
+from tl.methods.base import Method, plain_labels, start_of, supervised, the_classification, within
+from tl.tasks import Task, head_name
 
 
 def make(tasks: Mapping[str, Task], *, weight: float = 1.0, temperature: float = 2.0, earlier: int) -> Method:
     """`weight`: of the earlier answers; `temperature` of both softmaxes. Where no class is new all are told apart."""
     task = the_classification(tasks, "lwf_incremental")
     within("temperature", temperature, 1e-3, math.inf)
+    plain_labels("lwf_incremental", task)
     new = earlier % task.outputs  # the first new class
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):

@@ -19,8 +19,8 @@ from tl import episodes as maths
 from tl import inner
 from tl.episodes import Episodes, Shape
 from tl.errors import unknown
-from tl.methods.base import Method, by_episodes, head_name, same_way, the_classification, within
-from tl.tasks import Task
+from tl.methods.base import Method, by_episodes, same_way, the_classification, within
+from tl.tasks import Task, head_name
 
 
 def make(
@@ -40,7 +40,7 @@ def make(
     within("steps", steps, 1, 1000)
     within("test_steps", test_steps, 0, 1000)
     head = head_name(list(tasks), task.name)
-    parts = {"": ("backbone", head), "head": (head,)}
+    parts = {"": ("backbone", "bottleneck", head), "head": (head,)}
     if only not in parts:
         raise unknown("part to adapt, method_args.only,", only, parts)
 

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from tl import alignment, losses
-from tl.methods.base import Batch, Method, Part, join, parted, the_classification
+from tl.batches import Batch, join, parted
+from tl.methods.base import Method, Part, the_classification
 from tl.models.heads import Head
 from tl.tasks import Task
 

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from tl import alignment
-from tl.methods.base import Batch, Method, Part, interleave, parted, source_and_target, the_classification
+from tl.batches import Batch, interleave, parted
+from tl.methods.base import Method, Part, source_and_target, the_classification
 from tl.models.heads import Head
 from tl.tasks import Task
 

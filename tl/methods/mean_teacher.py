@@ -3,7 +3,7 @@
     loss = CE(z_l, y) + weight r(t) mean (p_u - q_u)^2,  r(t) = exp(-5 (1 - min(t / rise, 1))^2)
     q_u: by the teacher, of another view;  teacher <- decay teacher + (1 - decay) network
 
-With config.ema at the same decay it is that network which is tested and exported.
+With config.ema what is tested and exported is an average, too: another one, which forgets the random start sooner.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import jax
 
 from tl import losses
-from tl.methods.base import Batch, Method, labelled_and_views, start_of, the_classification, within
+from tl.batches import Batch
+from tl.methods.base import Method, labelled_and_views, start_of, the_classification, within
 from tl.tasks import Task
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, interleave, join, parted, the_classification, within
+from tl.batches import Batch, interleave, join, parted
+from tl.methods.base import Method, plain_labels, the_classification, within
 from tl.tasks import Task
 
 
@@ -28,6 +29,7 @@ def make(
 ) -> Method:
     """`weight` of the unlabelled term, rising in a line over the share `rise`; `alpha` of the mixtures' Beta."""
     task = the_classification(tasks, "mixmatch")
+    plain_labels("mixmatch", task)
     within("temperature", temperature, 1e-3, 1)
     within("alpha", alpha, 1e-3, 1e3)
     within("rise", rise, 1e-6, 1)

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 
 from tl import mixing
+from tl.batches import Batch
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, the_classification
+from tl.methods.base import Method, the_classification
 from tl.tasks import Task
 
 

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 
 from tl import contrast, losses
 from tl import episodes as maths
+from tl.batches import Batch
 from tl.episodes import Episodes
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, supervised, the_classification, within
+from tl.methods.base import Method, supervised, the_classification, within
 from tl.tasks import Task
 
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl import contrast, graphs
-from tl.methods.base import Batch, Method, within
+from tl.batches import Batch
+from tl.methods.base import Method, within
 from tl.tasks import Task
 
 

@@ -12,23 +12,24 @@ from typing import Any
 import jax
 
 from tl import multitask
-from tl.methods.base import Batch, Method, head_name, loss_of_each
-from tl.tasks import Task
+from tl.batches import Batch
+from tl.methods.base import Method, loss_of_each
+from tl.tasks import Task, own_parts
 
 
-def make(tasks: Mapping[str, Task]) -> Method:
-    """No hyper-parameters. What the tasks share is compared, which is everything but their heads."""
+def make(tasks: Mapping[str, Task], *, layers: Mapping[str, str]) -> Method:
+    """No hyper-parameters. What the tasks share is compared, which is all but their heads and layers of some."""
     multitask.several("pcgrad", tasks)
-    heads = [head_name(list(tasks), name) for name in tasks]
+    own = own_parts(list(tasks), layers)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
         each = loss_of_each(net, tasks, batch["train"])
-        multitask.has_common(net.params, heads)
+        multitask.has_common(net.params, own)
         return each, {**multitask.named("loss", tasks, each), "order": jax.random.permutation(key, len(tasks))}
 
     def gradient(objective: Callable[[Any], tuple[jax.Array, Any]], params: Any) -> tuple[Any, Any]:
         losses, each, (aux, stats) = multitask.gradient_of_each(objective, params)
-        common = [multitask.shared(tree, heads) for tree in each]
+        common = [multitask.shared(tree, own) for tree in each]
         apart = multitask.without_conflicts(common, aux["order"])
         found = multitask.total(each) | multitask.total(apart)
         aux = {name: value for name, value in aux.items() if name != "order"}

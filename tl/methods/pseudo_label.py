@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
+from tl.batches import Batch
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, source_and_target, the_classification
+from tl.methods.base import Method, source_and_target, the_classification
 from tl.tasks import Task
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from tl.methods.base import Batch, Method, join, parted, supervised, the_classification
+from tl.batches import Batch, join, parted
+from tl.methods.base import Method, supervised, the_classification
 from tl.tasks import Task
 
 

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 
 from tl import episodes as maths
 from tl import inner
+from tl.batches import Batch
 from tl.episodes import Episodes, Shape
-from tl.methods.base import Batch, Method, by_episodes, head_name, same_way, the_classification, within
-from tl.tasks import Task
+from tl.methods.base import Method, by_episodes, same_way, the_classification, within
+from tl.tasks import Task, head_name
 
 
 def make(
@@ -33,7 +34,7 @@ def make(
     within("rate", rate, 0, math.inf)
     within("steps", steps, 1, 1000)
     within("test_steps", test_steps, 0, 1000)
-    parts = ("backbone", head_name(list(tasks), task.name))
+    parts = ("backbone", "bottleneck", head_name(list(tasks), task.name))
 
     def adapted(net: Any, images: jax.Array, labels: jax.Array, count: int) -> Any:
         def cost(params: Any) -> jax.Array:

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
+from tl.batches import Batch, interleave
 from tl.errors import InputError
-from tl.methods.base import Batch, Method, Part, interleave
+from tl.methods.base import Method, Part
 from tl.mixing import needs_pixels
 from tl.models.heads import Head
 from tl.tasks import Task

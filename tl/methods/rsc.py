@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl.methods.base import Batch, Method, the_classification
+from tl.batches import Batch
+from tl.methods.base import Method, the_classification
 from tl.tasks import Task
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 
 from tl import contrast
-from tl.methods.base import Batch, Method, Part, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, within
 from tl.models.heads import Projector
 from tl.tasks import Task
 from tl.unlabelled import PROJECTOR, VIEWS, method, projections

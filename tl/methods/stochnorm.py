@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 
-from tl.methods.base import Batch, Method, supervised, within
+from tl.batches import Batch
+from tl.errors import InputError
+from tl.methods.base import Method, supervised, within
 from tl.tasks import Task
 
 
@@ -20,6 +22,8 @@ def make(tasks: Mapping[str, Task], *, probability: float = 0.5) -> Method:
     within("probability", probability, 0, 1)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        if net.params and not net.stats.get("backbone"):
+            raise InputError("the method 'stochnorm' is about batch norm, and the backbone has none: take another.")
         return supervised(net, tasks, batch["train"], running_share=probability), {}
 
     return Method(streams=("train",), steps=[(loss, None)])

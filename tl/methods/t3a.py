@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from tl import contrast, losses
 from tl.errors import InputError
-from tl.methods.base import Method, head_name, the_classification, within
-from tl.tasks import Task
+from tl.methods.base import Method, the_classification, within
+from tl.tasks import Task, head_name
 
 
 def make(tasks: Mapping[str, Task], *, supports: int = 20) -> Method:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import multitask
-from tl.methods.base import Batch, Method, Part, loss_of_each
+from tl.batches import Batch
+from tl.methods.base import Method, Part, loss_of_each
 from tl.models.heads import Scalars
 from tl.tasks import Task
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, Part, within
+from tl.batches import Batch
+from tl.methods.base import Method, Part, within
 from tl.models.decoders import Decoder
 from tl.models.heads import Head
 from tl.tasks import Task

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from tl import losses
-from tl.methods.base import Batch, Method, labelled_and_views, the_classification, within
+from tl.batches import Batch
+from tl.methods.base import Method, labelled_and_views, the_classification, within
+from tl.mixing import needs_pixels
 from tl.tasks import Task
 
 
@@ -25,9 +27,12 @@ def make(tasks: Mapping[str, Task], *, weight: float = 1.0, size: float = 2.0, p
     within("probe", probe, 1e-6, math.inf)
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
+        needs_pixels("the method 'vat'", batch["target"]["image"])
         supervised, (seen,) = labelled_and_views(net, task, batch, "target")
         image = batch["target"]["image"].astype(jnp.promote_types(net.dtype, jnp.float32))
-        said = jax.lax.stop_gradient(seen)
+        # Batch norm says other things of these images beside labelled ones than of these alone.
+        alone = net.outputs(batch["target"], update_stats=False)[task.name] if net.stats else seen
+        said = jax.lax.stop_gradient(alone)
 
         def apart(push: jax.Array) -> jax.Array:
             pushed = net.outputs({"image": image + 255 * push}, update_stats=False)[task.name]
