@@ -162,6 +162,7 @@ def get_config() -> ConfigDict:
         # stay secret; 0: 1e-5
     }
     c.ema = 0.0  # decay of the moving average of the weights, which is then what is evaluated; 0: none
+    c.swa = 0.0  # from this share of the steps on the weights of all are averaged evenly, e.g. 0.75; 0: not
     c.swad = ()  # (converge, tolerate, rise), (3, 6, 0.3) in the paper: the mean of the weights of every step in a
     # valley of val's loss is what the run ends with, see tl/averages.py; (): none
     c.optim = {

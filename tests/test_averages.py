@@ -1,4 +1,4 @@
-"""SWAD: where a valley lies, and that a run ends with the mean of just its steps."""
+"""SWA: the mean of the last steps; SWAD: where a valley lies, and that a run ends with the mean of just its steps."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ def test_a_run_ends_with_the_mean_of_every_step_in_the_valley(tmp_path):
     assert summary["target/accuracy"] >= 0
 
 
+def test_the_last_part_of_a_run_is_averaged_evenly(tmp_path):
+    config = toy.toy_config(swa=0.5, steps=8)
+    build.run(config, tmp_path, quiet=True)
+    work, weights = toy.Steps(config), []
+    for _ in range(8):
+        work.run(1)
+        weights.append(optim.paths(work.host().params))
+    ended = toy.leaves_of(tmp_path)
+    for path in weights[0]:
+        mean = np.mean([tree[path] for tree in weights[4:]], axis=0)
+        np.testing.assert_allclose(ended[f"params/{path}"], mean, rtol=2e-4, atol=1e-5)
+
+
 def work_rows(folder):
     return [row for row in read_lines(folder / "metrics.jsonl") if "val/loss" in row]
 
@@ -55,6 +68,8 @@ def work_rows(folder):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"swa": 1.0}, ["config.swa=1.0 must be the share"]),
+        ({"swa": 0.5, "ema": 0.9}, ["leave one out"]),
         ({"swad": (3, 6)}, ["(3, 6)", "(3, 6, 0.3)"]),
         ({"swad": (0, 6, 0.3)}, ["at least 1"]),
         ({"swad": (3.5, 6, 0.3)}, ["at least 1"]),

@@ -188,7 +188,7 @@ class Steps:
             steps=20,
             seed=0,
             accumulate=chosen.accumulate,
-            average=averages.rate(chosen, self.experiment.eval_every),
+            average=averages.rate(chosen, self.experiment.eval_every, self.experiment.steps),
         )
         self.step = compiled(self.function, self.state)
 

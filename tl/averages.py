@@ -1,4 +1,9 @@
-"""Weights averaged along a run: an exponential moving average, or SWAD (Cha et al. 2021, arXiv:2102.08604).
+"""Weights averaged along a run: an exponential moving average, SWA (Izmailov et al. 2018, arXiv:1803.05407) or SWAD
+(Cha et al. 2021, arXiv:2102.08604).
+
+SWA is the mean of the weights after every step of the last part of a run, whose rate is best kept high; the paper's is
+of the last step of every epoch. The running statistics of batch norm are averaged too, where the paper measures them
+anew.
 
 SWAD averages the weights of every step of a valley of the validation loss. Between two evaluations the state holds the
 mean of the steps so far; at each evaluation that mean is judged, and kept in a file until the end of the run, when the
@@ -22,13 +27,16 @@ from tl.weights import readers
 FOLDER = "segments"
 
 
-def rate(config: Config, eval_every: int) -> Callable[[jax.Array], jax.Array] | None:
-    """How far the average moves towards the new weights, by the step's number from 0; None: no average is kept.
+def rate(config: Config, eval_every: int, steps: int) -> Callable[[jax.Array], jax.Array] | None:
+    """How far the average moves towards the new weights, by the step's number of `steps`, from 0; None: there is none.
 
     An exponential one moves by 1 - min(decay, (1 + t) / (10 + t)), which lets it forget the start.
     """
     if swad(config):
         return lambda step: 1 / (step % eval_every + 1).astype(jnp.float32)  # the mean since the last evaluation
+    if config.get("swa", 0):
+        start = round(config.swa * steps)
+        return lambda step: 1 / jnp.maximum(step - start + 1, 1).astype(jnp.float32)
     if config.ema:
         return lambda step: 1 - jnp.minimum(config.ema, (1 + step.astype(jnp.float32)) / (10 + step))
     return None
@@ -43,7 +51,11 @@ def check(config: Config) -> None:
     """Raises InputError for settings that make no sense, alone or together."""
     if not 0 <= config.ema < 1:
         raise InputError(f"config.ema={config.ema} must be a decay, 0 <= ema < 1 (0: none).")
+    if not 0 <= config.swa < 1:
+        raise InputError(f"config.swa={config.swa} must be the share of a run that lies before, 0 < swa < 1 (0: none).")
     found = swad(config)
+    if config.swa and (config.ema or found):
+        raise InputError("config.swa is one average of weights, config.ema and config.swad are others: leave one out.")
     if found is None:
         return
     counts = found[:2]

@@ -62,7 +62,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
         variables["stats"],
         opt,
         memory,
-        variables if averages.rate(config, experiment.eval_every) else {},
+        variables if averages.rate(config, experiment.eval_every, experiment.steps) else {},
     )
     # One copy of everything: a memory or an average that aliases the weights cannot be donated beside them.
     places = jax.tree.map(lambda leaf: leaf.sharding, state)

@@ -128,7 +128,7 @@ def abstract_state(experiment: train.Experiment, batch: Any) -> tuple[State, Opt
         variables["stats"],
         split(jax.eval_shape(optimizer.init, variables["params"])),
         placed(memory, jax.tree.map(lambda _: whole, memory)),
-        variables if averages.rate(config, experiment.eval_every) else {},
+        variables if averages.rate(config, experiment.eval_every, experiment.steps) else {},
     )
     return state, optimizer
 

@@ -166,7 +166,7 @@ def step_of(experiment: Experiment, optimizer: optim.Optimizer, own_stats: Calla
     """The step that the config asks for, for the caller to jit."""
     config = experiment.config
     settings: dict[str, Any] = {"steps": experiment.steps, "seed": config.seed, "accumulate": config.accumulate}
-    settings["average"] = averages.rate(config, experiment.eval_every)
+    settings["average"] = averages.rate(config, experiment.eval_every, experiment.steps)
     settings["private"] = checks.private(experiment.config, experiment.method)
     return make_step(begin.binder(experiment, own_stats), experiment.method, optimizer, **settings)
 

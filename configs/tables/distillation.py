@@ -58,6 +58,6 @@ def get_config(full: bool) -> dict:
         "notes": (
             f"The students see {each * 10 or 'all 50,000'} training images for {epochs} epochs; the teacher was "
             "trained on all 50,000 and is right on 0.934 of the test images. The last step is tested. Map and weights "
-            "of the hint were chosen by one run each of ResNet-20 with seed 10, on these test images."
+            "of the hint were chosen by single runs of ResNet-20 with seed 10, on these test images."
         ),
     }
