@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbones", nargs="+", metavar="MODEL=WEIGHTS")
     parser.add_argument("--data", required=True, help="a labelled source, as config.data")
-    parser.add_argument("--labels-per-class", type=int, default=None, help="images of each class, drawn by seed; all")
+    parser.add_argument("--labels-per-class", type=int, default=None, help="images of each class, drawn by seed (all)")
     parser.add_argument("--json", type=pathlib.Path, help="the rows in a file as well")
     options, flags = parser.parse_known_args(argv)
     try:

@@ -98,6 +98,10 @@ def test_a_parallel_convolution_is_more_at_the_middle_tap():
 
 
 @pytest.mark.parametrize("asked", [{"lora__rank": 1}, {"adapters": "backbone/"}])
-def test_what_lies_beside_frozen_kernels_must_move(asked):
-    with pytest.raises(InputError, match=r"config\.groups freezes what they add: put"):
-        toy.Steps(toy.toy_config("configs/probe.py", **asked))
+def test_what_lies_beside_frozen_kernels_should_move(asked, caplog):
+    toy.Steps(toy.toy_config("configs/probe.py", **asked))
+    assert "which learn nothing here: put ('.*/(lora_[ab]|adapter)$', {}) before what freezes it" in caplog.text
+    caplog.clear()
+    groups = ((".*/(lora_[ab]|adapter)$", {}), ("backbone", None), (".*", {}))
+    toy.Steps(toy.toy_config("configs/probe.py", **asked, groups=groups))
+    assert not caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -118,9 +119,9 @@ def make_optimizer(experiment: Experiment, params: Any) -> optim.Optimizer:
             )
     beside = [path for path in made.labels if adapters.own(path)] if experiment.steps else []
     if beside and not any(map(made.moves, beside)):
-        raise InputError(
-            "config.lora and config.adapters learn beside kernels, but config.groups freezes what they add: put "
-            f"('.*/({adapters.A[:-1]}[ab]|{adapters.PARALLEL})$', {{}}) before what freezes it."
+        logging.getLogger(__name__).warning(  # an earlier stage may mean it
+            "config.groups freezes what config.lora and config.adapters add beside kernels, which learn nothing here: "
+            "put ('.*/(lora_[ab]|adapter)$', {}) before what freezes it"
         )
     return dataclasses.replace(made, pinned=pruning.pinned(params, config))
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from tl import contrast
-from tl.batches import Batch
+from tl.batches import Batch, joined
 from tl.errors import InputError
 from tl.methods.base import Method, Part, the_classification, within
 from tl.models.heads import Head
@@ -84,6 +84,7 @@ def make(
         parts={"projector": Part(lambda: Head(width))},
         memory=memory,
         after=partial(after, momentum),
+        pieces=joined,
     )
 
 
