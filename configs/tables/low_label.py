@@ -108,7 +108,7 @@ def get_config(full: bool) -> dict:
         ],
         "notes": (
             f"{steps} steps of 32 images; {said}; the last step is tested, on 153 images of ants and bees, two "
-            "classes of ImageNet. Settings are those of the papers and of the Transfer Learning Library (whose DELTA sums "
-            "over a batch what is a mean here), none was chosen by these figures."
+            "classes of ImageNet. Settings are those of the papers and of the Transfer Learning Library (whose DELTA "
+            "sums over a batch what is a mean here), none was chosen by these figures."
         ),
     }
