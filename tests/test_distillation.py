@@ -16,7 +16,7 @@ from tl import begin, build, config, distillation, mixing, predictor
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.methods import distill
-from tl.methods.base import Part, same_classes
+from tl.methods.base import Part, same_classes, taught
 from tl.tasks import make as make_task
 
 
@@ -155,12 +155,22 @@ def test_teachers_that_cannot_teach():
         toy.Steps(row("fitnets", method_args={"hint": "stage9"}))
 
 
-def test_teachers_of_other_features_or_another_order(tmp_path):
-    """A run that classifies fewer or several maps; classes that stand elsewhere than in the data."""
+@pytest.mark.parametrize(
+    "asked", [{"reduce": "pca:3"}, {"head__maps": ("stage1", "pooled")}, {"head__pool": "flatten"}]
+)
+def test_a_teacher_answers_as_its_run_does(tmp_path, asked):
+    """Also where it classifies fewer features, means of several maps or a map as it is."""
     made = tmp_path / "w"
-    build.run(toy.toy_config("configs/probe.py", reduce="pca:3", steps=1), made, quiet=True, report=False)
-    with pytest.raises(InputError, match=r"classifies by other features than the pooled ones \(reduce='pca:3'"):
-        build.experiment(toy.toy_config("configs/distill.py", teacher__weights=f"run:{made}"))
+    build.run(toy.toy_config("configs/probe.py", **asked, steps=3), made, quiet=True, report=False)
+    work = toy.Steps(toy.toy_config("configs/distill.py", teacher__weights=f"run:{made}"), devices=1)
+    net = begin.binder(work.experiment, lambda path: False)(work.state.params, work.state.stats)
+    batch = next(iter(work.experiment.evals["test"]))
+    said = taught(net, work.experiment.method.parts["teacher"], batch)["outputs"]
+    held = np.load(made / "predictions.npz")["test/outputs/label"][: len(said)]
+    assert_allclose(said[: len(held)], held, rtol=1e-4, atol=1e-5)
+
+
+def test_classes_of_a_teacher_in_another_order():
     task = make_task("label", "classification", ("a", "b"))
     with pytest.raises(InputError, match=r"has the same classes in another order, b, a, \.\.\., than the data, a, b"):
         same_classes("distill", Part(lambda: None, outputs=2, classes=("b", "a"), source="x"), task)

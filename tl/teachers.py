@@ -10,9 +10,9 @@ from tl import models, weights
 from tl.config import Config
 from tl.errors import InputError
 from tl.methods.base import Part
-from tl.models.heads import Bottleneck, Head, Whole
+from tl.models.heads import Bottleneck, Head, Reduction, Whole
 
-PARTS = ("backbone", "bottleneck", "head")
+PARTS = ("backbone", "reduce", "bottleneck", "head")
 
 
 def make(config: Config) -> Part | None:
@@ -32,30 +32,24 @@ def make(config: Config) -> Part | None:
             f"the teacher '{spec}' has no classifier of one task: name weights with one in config.teacher.weights."
         )
     assert loaded is not None
-    known = _config(spec)
-    head, reduce = known.get("head", {}), known.get("reduce", "")
-    if reduce or head.get("maps") or head.get("pool", "gap") != "gap":
-        raise InputError(
-            f"the teacher '{spec}' classifies by other features than the pooled ones (reduce='{reduce}', head.maps, "
-            "head.pool): take a run without these."
-        )
+    about = _config(spec).get("head", {})
+    how = {"maps": tuple(about.get("maps", ())), "pool": about.get("pool", "gap"), "dtype": config.dtype}
     outputs = flat["params/head/kernel"].shape[-1]
     hidden = _widths(flat, "params/head/fc{}/kernel")
-    narrow = "params/bottleneck/fc/kernel" in flat
-
     arguments = {**loaded.arguments, **arguments}
-
     reads = [getattr(models.make(*one), "reads", "image") for one in ((model,), (config.model,))]
     if reads[0] != reads[1]:
         raise InputError(f"the teacher '{spec}' reads {reads[0]} and the student {reads[1]}: name one of its kind.")
 
     def whole() -> Whole:
-        bottleneck = None
-        if narrow:
+        bottleneck = reduce = None
+        if "params/reduce/kernel" in flat:
+            reduce = Reduction(flat["params/reduce/kernel"].shape[-1])
+        if "params/bottleneck/fc/kernel" in flat:
             width, norm = flat["params/bottleneck/fc/kernel"].shape[-1], "params/bottleneck/bn/scale" in flat
             bottleneck = Bottleneck(width, norm, dtype=config.dtype)
         backbone = models.make(model, dtype=config.dtype, **arguments)
-        return Whole(backbone, Head(outputs, hidden, dtype=config.dtype), bottleneck)
+        return Whole(backbone, Head(outputs, hidden, **how), reduce, bottleneck)
 
     return Part(
         whole,

@@ -103,10 +103,11 @@ class Regressor(nn.Module):
 
 
 class Whole(nn.Module):
-    """Backbone, bottleneck if there is one, and head as one part: (N, H, W, 3) -> the backbone's maps and `outputs`."""
+    """Backbone, what is between if there is any, and head as one part: images -> the backbone's maps and `outputs`."""
 
     backbone: nn.Module
     head: nn.Module
+    reduce: nn.Module | None = None
     bottleneck: nn.Module | None = None
 
     @property
@@ -119,8 +120,10 @@ class Whole(nn.Module):
         return getattr(self.backbone, "reads", "image")
 
     def __call__(self, x: jax.Array, mode: Mode = Mode()) -> dict[str, jax.Array]:  # noqa: B008 (frozen)
-        maps = self.backbone(x, mode=mode)
-        read = maps if self.bottleneck is None else {**maps, "pooled": self.bottleneck(maps["pooled"], mode=mode)}
+        maps = read = self.backbone(x, mode=mode)
+        for between in (self.reduce, self.bottleneck):
+            if between is not None:
+                read = {**read, "pooled": between(read["pooled"], mode=mode)}
         return {**maps, "outputs": self.head(read, mode=mode)}
 
 
