@@ -51,10 +51,11 @@ def check(config: Config) -> None:
     """Raises InputError for settings that make no sense, alone or together."""
     if not 0 <= config.ema < 1:
         raise InputError(f"config.ema={config.ema} must be a decay, 0 <= ema < 1 (0: none).")
-    if not 0 <= config.swa < 1:
-        raise InputError(f"config.swa={config.swa} must be the share of a run that lies before, 0 < swa < 1 (0: none).")
+    evenly = config.get("swa", 0)  # an older run's config has no such key
+    if not 0 <= evenly < 1:
+        raise InputError(f"config.swa={evenly} must be the share of a run that lies before, 0 < swa < 1 (0: none).")
     found = swad(config)
-    if config.swa and (config.ema or found):
+    if evenly and (config.ema or found):
         raise InputError("config.swa is one average of weights, config.ema and config.swad are others: leave one out.")
     if found is None:
         return
