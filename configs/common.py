@@ -49,7 +49,8 @@ def get_config() -> ConfigDict:
         "shot": 0,  # labelled images of each class
         "query": 0,  # images of each to be told apart
         "batch": 0,  # episodes of a training step; 0: training sees plain batches
-        "train_way": 0,  # way and query in training, where they are others
+        "train_way": 0,  # way, shot and query in training, where they are others
+        "train_shot": 0,
         "train_query": 0,
         "count": 0,  # episodes of test; val has a tenth
         "classes": (),  # how many classes train, validate and test; (): the source's own, or 6 : 2 : 2
@@ -242,8 +243,8 @@ def episodes(c: ConfigDict, arg: dict[str, str], **shape: int) -> None:
     c.model, c.weights, c.data = "conv4", "none", "glyphs"
     c.episode.update({"way": 5, "shot": 1, "query": 10, "count": 1000, **shape})
     asked = {key: int(arg.get(f"episode.{key}", value)) for key, value in c.episode.items() if type(value) is int}
-    train = (asked["train_way"] or asked["way"]) * (asked["shot"] + (asked["train_query"] or asked["query"]))
-    c.batch_size = asked["batch"] * train or 64
+    way, shot, query = (asked[f"train_{key}"] or asked[key] for key in ("way", "shot", "query"))
+    c.batch_size = asked["batch"] * way * (shot + query) or 64
     c.eval_batch_size = 8 * asked["way"] * (asked["shot"] + asked["query"])
     c.optim.name = "adam"
     c.steps, c.eval_every = 400, 100

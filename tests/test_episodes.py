@@ -84,7 +84,7 @@ def test_episodes_that_cannot_be(shape, groups, said):
     with pytest.raises(InputError, match=said):
         episodes.Endless(LABELS, shape, 0, "train", groups)
     with pytest.raises(InputError, match=r"config\.episode\.(train_way=|shot and train_query)"):
-        episodes.Endless(LABELS, shape, 0, "train", groups, keys=("train_way", "train_query"))
+        episodes.Endless(LABELS, shape, 0, "train", groups, keys=("train_way", "shot", "train_query"))
 
 
 def test_no_class_is_in_two_parts_and_the_cut_is_the_same_for_every_seed():
@@ -182,6 +182,17 @@ def test_lakes_runs_are_episodes_with_each_query_behind_its_shot(tmp_path):
     sizes = {"batch_size": 16, "eval_batch_size": 40, "data": "glyphs"}
     held = inputs.open_data(toy.toy_config("configs/protonet.py", **{**toy.EPISODES, **changes, **sizes}))
     assert len(held.splits["test"]) == 80
+
+
+def test_episodes_of_training_may_have_another_shape():
+    changes = {"train_way": 3, "train_shot": 2, "train_query": 4}
+    sizes = {"batch_size": 3 * 6 * 2, "eval_batch_size": 2 * 2}
+    chosen = toy.toy_config(
+        "configs/protonet.py",
+        **{**toy.EPISODES, **sizes, **{f"episode__{key}": value for key, value in changes.items()}},
+    )
+    found = inputs.episodes_of(chosen)
+    assert found and (found.train, found.test) == (Shape(3, 2, 4), Shape(2, 1, 1))
 
 
 def test_the_interval_is_over_episodes():

@@ -73,6 +73,7 @@ EPISODES = {
     "episode__query": 1,
     "episode__batch": 4,
     "episode__train_way": 0,
+    "episode__train_shot": 0,
     "episode__train_query": 0,
     "episode__count": 20,
 }

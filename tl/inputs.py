@@ -25,6 +25,7 @@ ONE_KNOWN_TASK = (
     *("target", "transductive", "target_labels", "unlabelled", "nested", "increments", "earlier", "classes"),
     "reverse_validation",
 )
+SHAPE = ("way", "shot", "query")  # keys of config.episode
 SAMPLE = 500  # images of `reference` and `unlabelled`: scores without labels cost the square of it
 
 
@@ -78,7 +79,7 @@ def episodes_of(config: Config) -> Episodes | None:
         if asked[key] < least:
             raise InputError(f"config.episode.{key}={asked[key]} is too small: it must be at least {least}.")
     test = Shape(asked["way"], asked["shot"], asked["query"])
-    train = Shape(asked["train_way"] or test.way, test.shot, asked["train_query"] or test.query)
+    train = Shape(*(asked.get(f"train_{key}") or asked[key] for key in SHAPE))  # an older run has no train_shot
     both = {"batch_size": train if asked["batch"] else None, "eval_batch_size": test}
     for key, shape in both.items():
         if shape and (config[key] % shape.rows or not config[key]):
@@ -101,8 +102,8 @@ def episode_orders(config: Config, splits: Mapping[str, Split], dataset: Dataset
     if config.cached_views:
         raise InputError("config.cached_views goes through images in turn, and episodes do not: set it to 0.")
     about = config.episode
-    way, query = (f"train_{key}" if about[f"train_{key}"] else key for key in ("way", "query"))
-    how = about.within, dataset.classes, (way, query)
+    keys = tuple(f"train_{key}" if about.get(f"train_{key}") else key for key in SHAPE)
+    how = about.within, dataset.classes, keys
     return {
         name: episodes.endless(split, shapes.train, config.seed, name.removesuffix(STRONG), *how)
         for name, split in splits.items()
@@ -120,7 +121,7 @@ def in_episodes(config: Config, sets: Mapping[str, Split], dataset: Dataset) -> 
         if "query" in split.labels:
             found[name] = split
         else:
-            how = config.episode.within, dataset.named[name], ("way", "query")
+            how = config.episode.within, dataset.named[name], SHAPE
             order = episodes.endless(split, shapes.test, 0, name, *how)
             found[name] = episodes.fixed(split, shapes.test, count, order)
     return found

@@ -21,7 +21,7 @@ class Endless:
     """Row numbers of one episode after the other; an episode is a function of (seed, its number).
 
     `labels` (N,) are those of the rows; `groups` (N,), where given, of what all classes of an episode have in common.
-    `keys` of config.episode that said the way and the queries.
+    `keys` of config.episode that said the shape.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Endless:
         seed: int,
         name: str = "",
         groups: np.ndarray | None = None,
-        keys: tuple[str, str] = ("way", "query"),
+        keys: Sequence[str] = ("way", "shot", "query"),
     ) -> None:
         classes, first = np.unique(labels, return_index=True)
         self._members = [np.flatnonzero(labels == c) for c in classes]
@@ -49,8 +49,8 @@ class Endless:
         fewest = min(map(len, self._members))
         if shape.shot + shape.query > fewest:
             raise InputError(
-                f"an episode takes {shape.shot} + {shape.query} images of a class (config.episode.shot and {keys[1]}), "
-                f"and a class of '{name}' has {fewest}: take fewer."
+                f"an episode takes {shape.shot} + {shape.query} images of a class (config.episode.{keys[1]} and "
+                f"{keys[2]}), and a class of '{name}' has {fewest}: take fewer."
             )
         # A batch may hold several, and batches are made ahead, in threads.
         self.episode = functools.lru_cache(maxsize=64)(self._episode)
@@ -79,7 +79,7 @@ class Endless:
 
 
 def endless(
-    split: Split, shape: Shape, seed: int, name: str, within: str, classes: Sequence[str], keys: tuple[str, str]
+    split: Split, shape: Shape, seed: int, name: str, within: str, classes: Sequence[str], keys: Sequence[str]
 ) -> Endless:
     """The episodes of a split; `within`: all classes of one share their name up to this text, and their turn."""
     labels, groups = split.labels["label"], None
