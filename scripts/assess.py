@@ -19,8 +19,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tl.errors import InputError, unknown
-from tl.report.files import plain, write_atomic
+from tl.report.files import check_place, plain, write_atomic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +63,8 @@ def assessed(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--attacks {epsilon:g}: a pixel changes by more than 0 and at most 255.")
     if options.images < 0:
         raise InputError(f"--images {options.images} must not be negative; 0 are all.")
-    if options.json and not options.json.absolute().parent.is_dir():
-        raise InputError(f"--json {options.json}: there is no folder '{options.json.absolute().parent}'.")
+    check_place(options.json, "--json")
     of = assessment.opened(options.workdir, options.on, options.images)
-    if options.attacks and of.task.kind != "classification":
-        raise InputError("--attacks climb the loss of a classification, and this run's is a binary task.")
     if options.privacy and options.on == "train":
         raise InputError("--privacy compares the training images with others: take --on test.")
     groups = assessment.group_names(of, options.groups) if options.groups else None
@@ -94,10 +93,18 @@ def show(found: Mapping[str, Any]) -> None:
         [[way, *(told[f"{way}/{key}"] for key in ("accuracy", "loss", "ece"))] for way in ways],
     )
     if "fairness" in found:
-        rows = found["fairness"]["groups"].items()
-        print_table("groups", ["group", "images", "accuracy"], [[name, r["n"], r["accuracy"]] for name, r in rows])
-        gaps, ends = found["fairness"]["gaps"], found["fairness"]["intervals"]
-        lines = [[name, value, f"{ends[name][0]:.4f} to {ends[name][1]:.4f}"] for name, value in gaps.items()]
+        rows, gaps = found["fairness"]["groups"], found["fairness"]["gaps"]
+        between = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in found["fairness"]["intervals"].items()}
+        several = len(next(iter(rows.values()))["tpr"]) > 2
+        print_table(
+            "groups" + (", rates are means over classes" if several else ", rates are those of the second class"),
+            ["group", "images", "accuracy", "95 % interval", "true positives", "false positives"],
+            [
+                [name, row["n"], row["accuracy"], between[f"group/{name}"], rate(row["tpr"]), rate(row["fpr"])]
+                for name, row in rows.items()
+            ],
+        )
+        lines = [[name, value, between[name]] for name, value in gaps.items()]
         print_table("between groups", ["figure", "value", "95 % interval"], lines)
     if "corruptions" in found:
         lines = [[kind, *values, sum(values) / 5] for kind, values in found["corruptions"].items()]
@@ -108,6 +115,12 @@ def show(found: Mapping[str, Any]) -> None:
     if "membership" in found:
         told = found["membership"]
         print(f"training images told by their loss: AUC {told['auc']:.4f}, advantage {told['advantage']:.4f}")
+
+
+def rate(values: np.ndarray) -> float:
+    """(C,) of two classes the second's, of more their mean, where there are any."""
+    there = values[np.isfinite(values)] if len(values) > 2 else values[1:]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 if __name__ == "__main__":

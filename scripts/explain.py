@@ -18,6 +18,7 @@ import numpy as np
 
 from scripts.predict import find_images
 from tl.errors import InputError, unknown
+from tl.report.files import check_place
 
 MOST = 8  # values that the page lists of an image
 
@@ -48,6 +49,7 @@ def explain(options: argparse.Namespace) -> None:
     from tl.report import html
     from tl.runtime import prepare
 
+    check_place(options.out, "--out")
     prepare()
     files = find_images(options.paths)
     if options.method not in explanations.METHODS:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl.errors import InputError
+from tl.report.files import check_place, write_atomic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tl import config, runs
 
     try:
+        check_place(options.json, "--json")
         flags = dict(pair.split("=", 1) for pair in options.option)
         chosen = config.load(options.config, config.parse_flags(rest))
         if runs.is_set(chosen):
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.price:
         found["price"] = options.price * found["chip_hours"]
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        write_atomic(options.json, json.dumps(found, indent=1) + "\n")
     print(*lines(found), sep="\n")
     return 0
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from tl.data.images import EXTENSIONS
 from tl.errors import InputError
+from tl.report.files import check_place, write_atomic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="a file instead of standard output")
     options = parser.parse_args(argv)
     try:
+        check_place(options.out, "--out")
         lines = [*options.text, *(read_lines(options.lines) if options.lines else [])]
         if sum(map(bool, (lines, options.paths, options.triples))) != 1:
             raise InputError(
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         text = to_csv(by_word(rows) if loaded.tags else rows)
     if options.out:
-        options.out.write_text(text, encoding="utf-8")
+        write_atomic(options.out, text)
     else:
         sys.stdout.write(text)
     return 0

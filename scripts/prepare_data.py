@@ -80,7 +80,7 @@ def prepare_tfds(name: str, out: pathlib.Path) -> pathlib.Path:
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             "TFDS needs TensorFlow to prepare its own data sets (not to read them); "
-            "install it: pip install 'tl[prepare]'."
+            "install it: pip install -e '.[prepare]'."
         )
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.registered import DatasetNotFoundError

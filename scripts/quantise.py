@@ -43,6 +43,7 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
 
     prepare()
     from tl import weights
+    from tl.report.files import check_place
     from tl.report.table import print_table
     from tl.weights import readers
     from tl.weights.quantised import quantise
@@ -52,6 +53,7 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
         raise InputError(f"'{run}' is no finished run: give the --workdir of one.")
     if out.exists() and not force:
         raise InputError(f"'{out}' exists: give another name, or --force to overwrite it.")
+    check_place(out, "OUT")
     tensors, meta = readers.read(before)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +63,6 @@ def quantise_run(run: pathlib.Path, out: pathlib.Path, *, force: bool) -> None:
         for name, path in (("float32", before), ("int8", after)):
             found = evaluated(path.parent)
             rows.append([name, f"{path.stat().st_size:,}", *(f"{value:.4f}" for value in found.values())])
-        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(after, out)
     print_table(f"{run} and {out}", ["kernels", "bytes", *found], rows)
 

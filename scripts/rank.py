@@ -32,9 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, flags = parser.parse_known_args(argv)
     try:
         from tl import config
-        from tl.report.files import write_atomic
+        from tl.report.files import check_place, write_atomic
         from tl.runtime import prepare
 
+        check_place(options.json, "--json")
         prepare()
         shared = {**config.parse_flags(flags), "data": options.data}
         if options.labels_per_class is not None:

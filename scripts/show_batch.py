@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from tl.errors import InputError
+from tl.report.files import check_place
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tl.report import images
 
     try:
+        check_place(options.out, "--out")
         overrides = config.parse_flags(rest)
         chosen = config.load(options.config, overrides)
         if runs.is_set(chosen):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tl.errors import InputError
+from tl.report.table import number
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"(log:)?({NUMBER})\.\.({NUMBER})")
@@ -41,9 +42,13 @@ class Axis:
     def suggest(self, trial: Any) -> Any:
         """The value that the trial has, or is given now."""
         if self.choices:
-            return trial.suggest_categorical(self.key, self.choices)
+            return self.meant(trial.suggest_categorical(self.key, [_kept(value) for value in self.choices]))
         draw = trial.suggest_int if self.whole else trial.suggest_float
         return draw(self.key, self.low, self.high, log=self.log)
+
+    def meant(self, kept: Any) -> Any:
+        """The value that a trial keeps as `kept`."""
+        return next((value for value in self.choices if _kept(value) == kept), kept)
 
     def draw(self, rng: np.random.Generator) -> Any:
         """One at random, of the scale's uniform distribution."""
@@ -86,6 +91,11 @@ def _axis(key: str, values: str) -> Axis:
     return Axis(key, low=low, high=high, log=log)
 
 
+def _kept(value: Any) -> Any:
+    """As a journal keeps a choice: text of what is neither number nor text, such as a tuple."""
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -100,11 +110,16 @@ def listed(axes: Mapping[str, Axis], how: str, count: int, seed: int) -> Iterato
             if not axis.choices:
                 raise InputError(f"a grid has listed values, and {axis.key} is a range: write {axis.key}=A|B|C.")
         for values in itertools.product(*(axis.choices for axis in axes.values())):
-            yield dict(zip(axes, values, strict=True))
+            yield dict(zip(axes, map(_kept, values), strict=True))
     if how == "random":
         for number in range(count):
             rng = np.random.default_rng([seed, number])
-            yield {key: axis.draw(rng) for key, axis in axes.items()}
+            yield {key: _kept(axis.draw(rng)) for key, axis in axes.items()}
+
+
+def shown(value: Any) -> str:
+    """For people."""
+    return number(value) if isinstance(value, int | float) else str(value)
 
 
 def config_file(spec: str, flags: Mapping[str, Any], params: Mapping[str, Any]) -> str:

@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, flags = parser.parse_known_args(argv)
     try:
         from tl import config, reduction
+        from tl.report.files import check_place, write_atomic
         from tl.runtime import prepare
 
+        check_place(options.json, "--json")
         prepare()
         way = reduction.parse(options.reduce)
         shared = {"seed": options.seed, **config.parse_flags(flags), "data": options.data}
@@ -54,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = [[row["features from"], f"{row['out_of_fold']:.4f}", f"{row['test']:.4f}"] for row in rows]
     print_table(f"{options.data}: accuracy", ["features from", "out of fold", "test"], shown)
     if options.json:
-        from tl.report.files import write_atomic
-
         write_atomic(options.json, json.dumps(rows, indent=1))
     return 0
 

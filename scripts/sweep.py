@@ -25,6 +25,7 @@ from typing import Any
 
 from scripts import space
 from tl.errors import InputError, unknown
+from tl.report.files import check_place
 
 HOW = ("tpe", "random", "grid")
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if options.how not in HOW:
             raise unknown("--how", options.how, HOW)
+        if options.trials < 1:
+            raise InputError(f"--trials {options.trials} are none: give the trials of the whole sweep, 1 or more.")
         axes = space.parse(options.space)
         shared = config.parse_flags(flags)
         metric = options.select or config.load(options.config, shared).select or "val/accuracy"
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = opened(options, axes, about(options, shared))
         run_trials(study, options, axes)
-        return written(study, options)
+        return written(study, options, axes)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -95,7 +98,7 @@ def opened(options: argparse.Namespace, axes: Mapping[str, space.Axis], told: Ma
     from tl.metrics import lower_is_better
 
     tried = list(space.listed(axes, options.how, options.trials, options.seed))
-    (options.workdir / "locks").mkdir(parents=True, exist_ok=True)
+    check_place(options.workdir / "locks" / "sweep", "--workdir")
     storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(options.workdir / "journal.log")))
     with filelock.FileLock(lock_of(options, "sweep")):
         study = optuna.create_study(
@@ -160,7 +163,6 @@ def run_trials(study: Any, options: argparse.Namespace, axes: Mapping[str, space
     import optuna
 
     from tl import build, config, train
-    from tl.report import table
 
     shared = study.user_attrs["flags"]
     metric = shared["select"]
@@ -170,7 +172,7 @@ def run_trials(study: Any, options: argparse.Namespace, axes: Mapping[str, space
                 return
             folder = options.workdir / f"trial{trial.number}"
             values = {key: axis.suggest(trial) for key, axis in axes.items()}
-            said = ", ".join(f"{key}={table.number(value)}" for key, value in values.items())
+            said = ", ".join(f"{key}={space.shown(value)}" for key, value in values.items())
 
             def watch(row: Mapping[str, float], trial: Any = trial) -> None:
                 if metric in row:
@@ -182,24 +184,27 @@ def run_trials(study: Any, options: argparse.Namespace, axes: Mapping[str, space
             state, value = optuna.trial.TrialState.COMPLETE, None
             try:
                 chosen = config.load(options.config, {**shared, **values})
-                value = float(build.run(chosen, folder, quiet=True, watch=watch)[metric])
-                if not math.isfinite(value):
-                    raise InputError(f"{metric} is {value}")
-                ended = f"{metric} {value:.4f}"
+                found = float(build.run(chosen, folder, quiet=True, watch=watch)[metric])
+                if not math.isfinite(found):
+                    raise train.Diverged(f"{metric} is {found}")
+                value, ended = found, f"{metric} {found:.4f}"
             except optuna.TrialPruned as stop:
                 state, ended = optuna.trial.TrialState.PRUNED, f"stopped {stop}: worse than the median"
-            except KeyboardInterrupt:
-                raise
+            except InputError as error:
+                if not any(found.state.is_finished() for found in study.get_trials(deepcopy=False)):
+                    # Most likely it holds for all of them: the trial stays open, for when that is mended.
+                    raise InputError(f"trial 0, {said}: {error}") from error
+                state, ended = optuna.trial.TrialState.FAIL, f"failed: {error}"
             except Exception as error:  # such as too little memory: the sweep goes on, and never comes back to it
-                state, value = optuna.trial.TrialState.FAIL, None
-                ended = f"failed: {error if isinstance(error, train.Diverged | InputError) else repr(error)}"
+                state, ended = optuna.trial.TrialState.FAIL, "failed: "
+                ended += str(error) if isinstance(error, train.Diverged) else repr(error)
             trial.set_user_attr("ended", ended)
             trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
             study.tell(trial, value, state=state)
             print(f"[{trial.number + 1}] {said}: {ended}, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def written(study: Any, options: argparse.Namespace) -> int:
+def written(study: Any, options: argparse.Namespace, axes: Mapping[str, space.Axis]) -> int:
     """The table, the page and the config of the best; 1 where no trial has a figure."""
     import optuna
 
@@ -209,9 +214,11 @@ def written(study: Any, options: argparse.Namespace) -> int:
     metric, trials = study.user_attrs["flags"]["select"], study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     if not complete:
-        print("no trial came to its end: see above.", file=sys.stderr)
+        ends = {trial.number: trial.user_attrs.get("ended", trial.state.name.lower()) for trial in trials}
+        print("no trial came to its end:", *(f"[{n + 1}] {why}" for n, why in ends.items()), sep="\n", file=sys.stderr)
         return 1
     best = study.best_trial
+    chosen = {key: axes[key].meant(kept) for key, kept in best.params.items()}
     sign = 1 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1
     ranked = sorted(complete, key=lambda trial: sign * trial.value) + [t for t in trials if t not in complete]
     importance = {}
@@ -228,7 +235,7 @@ def written(study: Any, options: argparse.Namespace) -> int:
         }
         for trial in ranked
     ]
-    write_atomic(options.workdir / "best.py", space.config_file(options.config, study.user_attrs["flags"], best.params))
+    write_atomic(options.workdir / "best.py", space.config_file(options.config, study.user_attrs["flags"], chosen))
     write_atomic(options.workdir / "sweep.json", json.dumps({**study.user_attrs, "trials": rows}, indent=1))
     command = f"python main.py --config {options.workdir / 'best.py'}"
     page = html.write_sweep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import toy
 from numpy.testing import assert_allclose
+from PIL import Image
 
 from scripts import assess
-from tl import assessment, attacks, build, fairness, metrics
+from tl import assessment, attacks, build, config, fairness, metrics
 from tl.errors import InputError
 
 # Two groups of a question of two answers: of "a" 2 of 3 are found and 1 of 2 is wrongly, of "b" 1 of 2 and 0 of 1.
@@ -113,6 +115,8 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
     assert found["fairness"]["groups"]["second"]["n"] == -(-len(of.split) // 3)
     low, high = found["fairness"]["intervals"]["accuracy"]
     assert low < exact < high
+    low, high = found["fairness"]["intervals"]["group/second"]
+    assert low < found["fairness"]["groups"]["second"]["accuracy"] < high
     assert len(found["corruptions"]["contrast"]) == 5
     for attack in ("FGSM", "PGD"):
         assert found["attacks"][attack]["0.001"] == pytest.approx(exact, abs=0.01)
@@ -120,11 +124,41 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
     assert 0.3 < found["membership"]["auc"] < 1
     printed = capsys.readouterr().out
     assert "equalised_odds" in printed
+    assert "groups, rates are means over classes" in printed
+    mean = np.mean(found["fairness"]["groups"]["second"]["tpr"])
+    assert re.search(rf"second .* {mean:.4f} ", printed)
     assert "accuracy under attacks" in printed
     assert assess.main(["--workdir", str(folder), "--on", "val"]) == 0  # without a temperature of its own
     assert "temperature" not in capsys.readouterr().out
     few = assessment.opened(folder, most=20)
     assert len(few.split) == 20
+
+
+def test_a_binary_run_by_folders_and_under_attack(tmp_path, capsys):
+    for part, light in (("train", 0), ("test", 5)):
+        for number in range(24):
+            name, value = ("dark", 60 + light) if number % 2 else ("bright", 180 + light)
+            (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(number).integers(-20, 20, (8, 8, 3))
+            Image.fromarray((value + noise).astype(np.uint8)).save(tmp_path / part / name / f"{number}.png")
+    learns = {**toy.LENET, "labels_per_class": 0, "steps": 40, "optim__name": "adam", "schedule__lr": 1e-2}
+    chosen = toy.toy_config("configs/scratch.py", **{**learns, "data": f"folder:{tmp_path}", "task": "binary"})
+    build.run(config.merged(chosen, {"eval_every": 40, "select": ""}), tmp_path / "w", quiet=True, report=False)
+    arguments = ["--workdir", str(tmp_path / "w"), "--groups", "folder:1", "--attacks", "1e-3", "255"]
+    assert assess.main([*arguments, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {name: row["n"] for name, row in found["fairness"]["groups"].items()} == {"bright": 12, "dark": 12}
+    right = found["calibration"]["as it is/accuracy"]
+    assert right > 0.9
+    assert found["attacks"]["PGD"]["0.001"] == right
+    assert found["attacks"]["PGD"]["255"] < 0.5  # any image may become any other
+    assert "groups, rates are those of the second class" in capsys.readouterr().out
+
+
+def test_domains_are_groups():
+    split = types.SimpleNamespace(labels={"domain": np.array([0, 1, 1])}, names=["a", "b", "c"])
+    of: Any = types.SimpleNamespace(split=split, dataset=types.SimpleNamespace(domains=("old", "new")))
+    assert assessment.group_names(of, "domain").tolist() == ["old", "new", "new"]
 
 
 def test_an_end_of_a_name_that_fits_two_files_is_no_group(tmp_path):
@@ -158,7 +192,7 @@ def test_an_end_of_a_name_that_fits_two_files_is_no_group(tmp_path):
         (["--on", "target"], "unknown set of images 'target'"),
         (["--images", "-1"], "must not be negative"),
         (["--privacy", "--on", "train"], "compares the training images with others"),
-        (["--json", "/no/where/found.json"], "there is no folder '/no/where'"),
+        (["--json", "main.py/found.json"], "--json main.py/found.json: its folder cannot be made"),
     ],
 )
 def test_what_cannot_be_judged(arguments, said, workdir, tmp_path, capsys):

@@ -192,7 +192,8 @@ def test_episodes_of_training_may_have_another_shape():
         **{**toy.EPISODES, **sizes, **{f"episode__{key}": value for key, value in changes.items()}},
     )
     found = inputs.episodes_of(chosen)
-    assert found and (found.train, found.test) == (Shape(3, 2, 4), Shape(2, 1, 1))
+    assert found
+    assert (found.train, found.test) == (Shape(3, 2, 4), Shape(2, 1, 1))
 
 
 def test_the_interval_is_over_episodes():

@@ -116,7 +116,7 @@ def test_bad_input_exits_2(main, tmp_path, capsys, arguments, message):
 def test_stock_data_sets_need_tensorflow(main, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["tfds", "mnist", "--out", str(tmp_path)]) == 2
-    assert "pip install 'tl[prepare]'" in capsys.readouterr().err
+    assert "pip install -e '.[prepare]'" in capsys.readouterr().err
 
 
 def test_converting_what_is_array_record_already(main, prepared, tmp_path, capsys):

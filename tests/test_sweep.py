@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import re
+import subprocess
+import sys
 
 import browser
 import filelock
 import numpy as np
 import pytest
+import toy
 
 from scripts import space, sweep
 from tl import build, config
 from tl.errors import InputError
 from tl.train import Diverged
 
+ROOT = pathlib.Path(__file__).parents[1]
 RATE = "schedule.lr=log:1e-4..1e-1"
 
 
@@ -113,7 +119,52 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(runs, tmp_path, monkey
     assert search(tmp_path / "a", "--how", "grid", "--space", "schedule.lr=0.1|0.01") == 0
     assert "schedule.lr=0.1000: failed: the loss is nan" in capsys.readouterr().out
     assert search(tmp_path / "b", "--how", "grid", "--space", "schedule.lr=0.1|0.2") == 1
-    assert "no trial came to its end" in capsys.readouterr().err
+    assert "no trial came to its end:\n[1] failed: the loss is nan\n[2] failed: Memory" in capsys.readouterr().err
+
+
+def test_what_holds_for_all_trials_ends_a_sweep_that_can_be_gone_on_with(runs, tmp_path, monkeypatch, capsys):
+    real = build.run
+
+    def refused(chosen, folder, **how):
+        raise InputError("there is no data")
+
+    arguments = ["--space", RATE, "--trials", "3", "--no-prune"]
+    monkeypatch.setattr(build, "run", refused)
+    for _ in range(2):
+        assert search(tmp_path, *arguments) == 2
+        assert re.search(r"error: trial 0, schedule.lr=\S+: there is no data", capsys.readouterr().err)
+    monkeypatch.setattr(build, "run", real)  # mended
+    assert search(tmp_path, *arguments) == 0
+    assert [run[2] for run in runs] == ["trial0", "trial1", "trial2"]
+    # What is wrong with one trial's values alone is that trial's end.
+    monkeypatch.setattr(build, "run", refused)
+    assert search(tmp_path, "--space", RATE, "--trials", "4", "--no-prune") == 0
+    assert "failed: there is no data" in capsys.readouterr().out
+
+
+def test_a_choice_may_be_a_tuple(runs, tmp_path):
+    for how in ("grid", "tpe", "random"):
+        folder, known = tmp_path / how, len(runs)
+        arguments = ["--space", "schedule.boundaries=(0.5,)|(0.5,0.75)", "--space", "schedule.lr=0.01|0.02"]
+        assert search(folder, "--how", how, "--trials", "4", "--no-prune", *arguments) == 0
+        assert len(runs) == known + 4
+        assert config.load(str(folder / "best.py")).schedule.boundaries in ((0.5,), (0.5, 0.75))
+
+
+@pytest.mark.skipif(not toy.ALL, reason="TL_TESTS=all is not set: no two processes shared a sweep")
+def test_two_processes_share_a_sweep(tmp_path):
+    flags = toy.arguments(steps=2, eval_every=2, select="val/accuracy")
+    command = [sys.executable, "scripts/sweep.py", "--config", "configs/finetune.py", "--workdir", str(tmp_path)]
+    command += ["--space", RATE, "--trials", "4", "--no-prune", *flags]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "ab"
+    ]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    ended = [re.findall(r"^\[(\d)\] schedule.lr=\S+: val/accuracy", text, re.MULTILINE) for text in said]
+    assert sorted(ended[0] + ended[1]) == ["1", "2", "3", "4"], said
+    assert ended[0], said
+    assert ended[1], said
 
 
 @pytest.mark.parametrize(
@@ -127,6 +178,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(runs, tmp_path, monkey
         (["--space", "schedule.lt=0..1"], "unknown config key 'schedule.lt'"),
         (["--space", "optim.name=1|2"], "config key 'optim.name' takes a string"),
         (["--space", RATE, "--how", "grid"], "a grid has listed values, and schedule.lr is a range"),
+        (["--space", RATE, "--trials", "-3"], "--trials -3 are none"),
         (["--space", RATE, "--how", "best"], "unknown --how 'best'"),
         (["--space", RATE, "--select", "score/information"], "must be a figure of val"),
         (["--space", RATE, "--select", "test/accuracy"], "must be a figure of val"),

@@ -119,8 +119,10 @@ def test_what_mlflow_is_told(mlflow, tmp_path, monkeypatch, caplog):
         log.finish({"test/accuracy": 0.5, "commit": "abc", "bad": float("nan"), "steps": 9})
         mlflow.failing = True
         log.row(6, {"train/loss": 1.0})
+        log.finish({"steps": 9})
         mlflow.failing = False
-    assert "mlflow did not take step 6: no server" in caplog.text
+    for what in ("step 6", "step 9", "the page"):
+        assert f"mlflow did not take {what}: no server" in caplog.text
     assert mlflow.of("create_experiment") == [(("digits",), {})]
     assert mlflow.of("create_run") == [(("7",), {"run_name": str(tmp_path)})]
     params, rows, ends = [], [], []
@@ -138,6 +140,12 @@ def test_what_mlflow_is_told(mlflow, tmp_path, monkeypatch, caplog):
     assert (("b2", "commit", "abc"), {}) in mlflow.of("set_tag")
     assert mlflow.of("log_artifact") == [(("b2", str(tmp_path / "report.html")), {})]
     assert mlflow.of("set_terminated") == [(("b2", "FINISHED"), {})]
+    # A server that is gone is no reason to lose what stopped the run.
+    last = tracking.opened("mlflow", tmp_path, {})
+    mlflow.failing = True
+    with pytest.raises(KeyboardInterrupt), Log(tmp_path, trackers=last):
+        raise KeyboardInterrupt
+    assert "mlflow did not take the end: no server" in caplog.text
 
 
 def stopped(chosen, folder, monkeypatch):
@@ -190,7 +198,7 @@ def test_clear_errors_before_anything_is_written(wandb, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlflow" else find(name))
     with pytest.raises(
-        InputError, match=re.escape("the package mlflow, which is not installed: pip install 'tl[mlflow]'")
+        InputError, match=re.escape("the package mlflow, which is not installed: pip install -e '.[mlflow]'")
     ):
         run("wandb+mlflow")
     with pytest.raises(InputError, match=r"unknown tracker in config\.tracking 'wanbd': did you mean wandb"):

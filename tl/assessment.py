@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,8 +64,9 @@ def logits(of: Assessed, split: Split, **how: Any) -> np.ndarray:
     return two_sided(of.predictor.outputs(split, **how)[of.task.name])
 
 
-def two_sided(outputs: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
+def two_sided(outputs: Any, pad: Callable[..., Any] = np.pad) -> Any:
+    """(N, 1) outputs of a binary task as (N, 2) of two classes; others as they are."""
+    return pad(outputs, ((0, 0), (1, 0))) if outputs.shape[1] == 1 else outputs
 
 
 def calibration(of: Assessed) -> dict[str, float]:
@@ -136,15 +137,23 @@ def _of_table(of: Assessed, by: str) -> np.ndarray:
 
 
 def fair(of: Assessed, groups: np.ndarray, times: int = 1000) -> dict[str, Any]:
-    """Figures of each group, the gaps between them, and their 95 % bootstrap intervals."""
+    """Figures of each group, the gaps between them, and 95 % bootstrap intervals of gaps and of `group/NAME`.
+
+    The latter is a group's accuracy.
+    """
     predicted, classes = logits(of, of.split).argmax(axis=1), max(2, len(of.task.classes))
     labels = of.labels.astype(np.int64)
     table = {"labels": labels, "predicted": predicted, "groups": groups}
-    gaps = partial(fairness.gaps, classes=classes)
+
+    def figures(**table: np.ndarray) -> dict[str, float]:
+        each = fairness.by_group(**table, classes=classes)
+        own = {f"group/{name}": row["accuracy"] for name, row in each.items()}
+        return own | fairness.gaps(**table, classes=classes)
+
     return {
         "groups": fairness.by_group(**table, classes=classes),
-        "gaps": gaps(**table),
-        "intervals": fairness.intervals(gaps, table, times=times, seed=of.seed),
+        "gaps": fairness.gaps(**table, classes=classes),
+        "intervals": fairness.intervals(figures, table, times=times, seed=of.seed),
     }
 
 
@@ -166,13 +175,12 @@ def attacked(of: Assessed, epsilons: Sequence[float], steps: int = 20) -> dict[s
 
     def outputs(variables: Any, image: jax.Array) -> jax.Array:
         params, stats, memory = variables
-        return loaded.predict(dataclasses.replace(loaded.net, params=params, stats=stats), {"image": image}, memory)[
-            task.name
-        ]
+        net = dataclasses.replace(loaded.net, params=params, stats=stats)
+        return two_sided(loaded.predict(net, {"image": image}, memory)[task.name], jnp.pad)
 
     @partial(jax.jit, static_argnames="attack")
     def answers(variables: Any, image: jax.Array, labels: jax.Array, epsilon: jax.Array, *, attack: str) -> jax.Array:
-        loss = lambda x: losses.cross_entropy(outputs(variables, x), labels)  # noqa: E731
+        loss = lambda x: losses.cross_entropy(outputs(variables, x), labels.astype(jnp.int32))  # noqa: E731
         image = image.astype(jnp.float32)
         if attack == "FGSM":
             return outputs(variables, attacks.fgsm(loss, image, epsilon))

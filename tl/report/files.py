@@ -34,6 +34,20 @@ def plain(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
+def check_place(path: pathlib.Path | None, flag: str) -> None:
+    """InputError where no file `path`, named by `flag`, can be written; its folder is made. To be asked before work."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"{flag} {path} is a folder: name a file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {path}: its folder cannot be made ({error.strerror}): name another place.") from error
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{flag} {path}: its folder cannot be written to: name another place.")
+
+
 def write_atomic(path: os.PathLike | str, data: str | bytes) -> pathlib.Path:
     """Write `path` as a whole: a reader or a crash sees the old file or the new one, never half of one."""
     path = pathlib.Path(path)

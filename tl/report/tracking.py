@@ -5,6 +5,7 @@ Where to is said in their own variables: WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACK
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -45,7 +46,7 @@ def asked(tracking: str) -> list[str]:
         if importlib.util.find_spec(name) is None:
             raise InputError(
                 f"config.tracking='{tracking}' needs the package {name}, which is not installed: pip install "
-                f"'tl[{name}]', or leave config.tracking empty."
+                f"-e '.[{name}]', or leave config.tracking empty."
             )
     return names
 
@@ -123,13 +124,18 @@ class MLflow:
     def _send(self, step: int, values: Mapping[str, Any]) -> None:
         entities, now = self._mlflow.entities, int(1000 * time.time())
         numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
-        try:
+        with self._told(f"step {step}"):
             for some in _parts([entities.Metric(_key(key), float(v), now, step) for key, v in numbers.items()]):
                 self._client.log_batch(self.id, metrics=some)
             for key in values.keys() - numbers.keys():
                 self._client.set_tag(self.id, _key(key), str(values[key]))
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except self._mlflow.exceptions.MlflowException as error:
-            logging.getLogger(__name__).warning("mlflow did not take step %d: %s", step, error)
+            logging.getLogger(__name__).warning("mlflow did not take %s: %s", what, error)
 
     def row(self, step: int, values: Mapping[str, Number]) -> None:
         self._send(step, values)
@@ -137,10 +143,12 @@ class MLflow:
     def finish(self, summary: Mapping[str, Any], page: pathlib.Path) -> None:
         self._send(int(summary.get("steps", 0)), plain(dict(summary)))
         if page.is_file():
-            self._client.log_artifact(self.id, str(page))
+            with self._told("the page"):
+                self._client.log_artifact(self.id, str(page))
 
     def close(self, failed: bool) -> None:
-        self._client.set_terminated(self.id, "FAILED" if failed else "FINISHED")
+        with self._told("the end"):
+            self._client.set_terminated(self.id, "FAILED" if failed else "FINISHED")
 
 
 def _parts(items: Sequence[Any], most: int = 100) -> Iterator[Sequence[Any]]:
