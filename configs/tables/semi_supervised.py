@@ -76,7 +76,7 @@ def get_config(full: bool) -> dict:
         "title": "Few labels beside images without",
         "metrics": ["test/accuracy"],
         "columns": {"test/accuracy": "test accuracy"},
-        "seconds_per_cell": 90,
+        "seconds_per_cell": 45,
         "seeds": [0, 1, 2],
         "cells": cells,
         "notes": (

@@ -41,27 +41,28 @@ def fold(way: str, number: int) -> dict:
 
 
 def get_config(full: bool) -> dict:
-    """Three seeds. MR as a whole, by its customary ten folds, takes hours: in the full table alone."""
+    """Three seeds. What moves the encoder by all labels takes hours, as do the ten folds of MR: in the full table."""
     slow = ("MiniLM, LoRA", "MiniLM, fine-tuned")
     order = [(labels, way) for way in WAYS for labels in LABELS if labels or way not in slow]
-    order += [(0, way) for way in slow]
-    cells = [
-        cell(way, name, labels) for labels, way in order for name in SETS if name != "MR" or labels or way not in slow
-    ]
+    cells = [cell(way, name, labels) for labels, way in order for name in SETS]
     if full:
-        cells += [cell(way, "MR", 0) for way in slow] + [fold(way, i) for way in WAYS for i in range(10)]
+        cells += [cell(way, name, 0) for way in slow for name in SETS]
+        cells += [fold(way, i) for way in WAYS for i in range(10)]
     return {
         "name": "text",
         "title": "Sentences",
         "metrics": ["test/accuracy"],
         "columns": {"test/accuracy": "accuracy"},
-        "seconds_per_cell": 150,
+        "seconds_per_cell": 40,
         "seeds": [0, 1, 2],
         "cells": cells,
         "notes": (
             "TREC: 5,452 questions of six kinds, 500 tested; SST-2: 6,920 sentences of reviews, good or bad, 1,821 "
             "tested; MR: 10,662 of the same kind, a fifth tested. GloVe of 25 numbers, from tweets, of 11,925 words; "
-            "MiniLM of 6 layers, 384 wide, trained on pairs of sentences (all-MiniLM-L6-v2). The last step is tested; "
-            "settings were looked at with seed 10 alone."
+            "MiniLM of 6 layers, 384 wide, trained on pairs of sentences (all-MiniLM-L6-v2), which reads 24 pieces of "
+            "a question and 48 of a sentence. At 10 and 100 labels a class (50 of TREC, whose rarest has 86) windows "
+            "take 100 and 200 steps, the frozen encoder 200 and 300, the others 60 and 120; with all labels 10, 30 and "
+            "3 epochs. What moves the encoder by all labels is part of --full. The last step is tested; settings were "
+            "looked at with seed 10 alone."
         ),
     }
