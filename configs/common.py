@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     c.classes = 0  # number of classes; 0: as the data says
     c.labels_per_class = 0  # training images kept per class, drawn by seed; 0: all
     c.unlabelled = False  # True: all training images are read without labels too, beside those of labels_per_class
-    c.val_fraction = 0.1  # share of train cut for val where there is no val
+    c.val_fraction = 0.1  # share of train cut for val where there is no val; of episodes of its classes
     c.fold = -1  # the fold of this run, counted from 0; set by folds
     c.folds = 0  # stratified k-fold over train and val: one run per fold
     c.nested = 0  # with variants: in each of folds they are compared by so many folds inside, the best is tested on it

@@ -70,6 +70,8 @@ def test_kinds_are_cut_whole_and_episodes_of_test_are_of_one():
         assert len({int(test.load(int(row))[0, 0, 0]) // 2 for row in rows}) == 1  # the pixels say so, too
     own = {"train": whole.splits["train"].take(np.arange(18)), "test": whole.splits["train"].take(np.arange(18, 36))}
     assert episodes.cut(dataclasses.replace(whole, splits=own), (), False, "/").splits.keys() == {"train", "test"}
+    halves = episodes.cut(dataclasses.replace(whole, splits=own), (), False, "/", share=0.5)
+    assert halves.splits.keys() == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,8 @@ def test_sources_whose_splits_share_no_class_keep_them():
     found = episodes.cut(dataclasses.replace(own, splits=parts), (), rotations=False)
     assert {int(found.splits["test"].load(i)[0, 0, 0]) for i in range(len(found.splits["test"]))} == {40, 50}
     assert [len(found.splits[name]) for name in ("train", "val", "test")] == [12, 4, 8]
+    whole = episodes.cut(dataclasses.replace(own, splits=parts), (), rotations=False, share=0.0)
+    assert {name: len(split) for name, split in whole.splits.items()} == {"train": 16, "test": 8}
     thirds = [own.splits["train"].take(np.arange(8 * i, 8 * i + 8)) for i in range(3)]
     parts = dict(zip(("train", "val", "test"), thirds, strict=True))
     found = episodes.cut(dataclasses.replace(own, splits=parts), (), rotations=False)

@@ -265,7 +265,7 @@ def open_by_class(config: Config) -> Dataset:
     without(config, what, (*ONE_KNOWN_TASK, "tasks", "labels_per_class", "folds"))
     opened = sources.open_whole(config.data, skip_broken=config.skip_broken, kind=config.task)
     asked = config.episode
-    dataset = episodes.cut(opened, asked.classes, asked.rotations, asked.within)
+    dataset = episodes.cut(opened, asked.classes, asked.rotations, asked.within, config.val_fraction)
     if not config.episode.test:
         return dataset
     kind, _, file = os.path.expandvars(config.episode.test).partition(":")

@@ -105,13 +105,14 @@ def labels_of(shape: Shape, count: int) -> dict[str, np.ndarray]:
     }
 
 
-def cut(dataset: Dataset, counts: Sequence[int], rotations: bool, within: str = "") -> Dataset:
+def cut(dataset: Dataset, counts: Sequence[int], rotations: bool, within: str = "", share: float = 0.1) -> Dataset:
     """Classes for training, for validation and for test: none is in two, and the cut is the same for every seed.
 
     `counts` of each; without them a source keeps its own splits, where these have no class in common, and where it has
-    none for val gives up a tenth of its training classes; any other source is cut 6 : 2 : 2. With `within` all classes
-    that share their name up to it go together, and counts are of those kinds; a tenth may then be none, and there is no
-    val. With `rotations` an image turned by a quarter, a half and three quarters is of a class of its own.
+    none for val gives up `share` of its training classes, one at least, or none for 0; any other source is cut
+    6 : 2 : 2. With `within` all classes that share their name up to it go together, and counts are of those kinds; the
+    share may then be none, and there is no val. With `rotations` an image turned by a quarter, a half and three
+    quarters is of a class of its own.
     """
     if dataset.target or dataset.domains:
         raise InputError("config.episode cuts one data set by its classes: name one in config.data, and no target.")
@@ -123,7 +124,7 @@ def cut(dataset: Dataset, counts: Sequence[int], rotations: bool, within: str = 
     if own:
         val = held.get("val", set()) - held["train"] - held["test"]
         kinds = dealt(held["train"], dataset.classes, within)
-        few = 0 if val else max(not within, len(kinds) // 10)
+        few = 0 if val or not share else max(not within, int(len(kinds) * share))
         parts = [kinds[few:], kinds[:few] or [sorted(val)], [sorted(held["test"])]]
     else:
         kinds = dealt(range(len(dataset.classes)), dataset.classes, within)
