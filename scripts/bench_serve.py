@@ -58,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def serving(folder: pathlib.Path, *flags: str) -> Iterator[str]:
     """The address of a server of `folder` on a free port; it is ended by SIGTERM, and must end well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(ROOT / "scripts" / "serve.py"), str(folder), "--port", str(port), *flags]
     server = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
@@ -80,6 +78,13 @@ def serving(folder: pathlib.Path, *flags: str) -> Iterator[str]:
         code = server.wait(60)
     if code:
         raise RuntimeError(f"the server ended with {code}")
+
+
+def free_port() -> int:
+    """One of 127.0.0.1 that nobody has for now."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return door.getsockname()[1]
 
 
 async def load(address: str, pictures: Sequence[bytes], requests: int, together: int) -> dict[str, Any]:

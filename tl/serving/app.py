@@ -43,6 +43,7 @@ class Limits:
     """`body`: bytes of a request; `images`: pictures in it; `seconds`: for it to arrive, and again to be answered.
 
     `wait`: seconds that the first of a batch waits for others; `waiting`: pictures that may wait for the network.
+    `together`: requests that may be under way; what /predict is asked beyond them is refused.
     """
 
     body: int = 20 * 2**20
@@ -50,6 +51,7 @@ class Limits:
     seconds: float = 30.0
     wait: float = 0.005
     waiting: int = 256
+    together: int = 1000
 
 
 def make(network: Network, limits: Limits) -> Starlette:
@@ -60,6 +62,8 @@ def make(network: Network, limits: Limits) -> Starlette:
     document = openapi.described(network.model.about["tasks"], network.model.about["jax"])
 
     async def predict(request: Request) -> Response:
+        if figures.busy > limits.together:  # with this one
+            raise later()
         explain = asked(request)
         try:
             async with asyncio.timeout(limits.seconds):
@@ -77,7 +81,7 @@ def make(network: Network, limits: Limits) -> Starlette:
                         images.append(await asyncio.to_thread(network.read, data, name))
                 answers = await asyncio.gather(*(batcher.ask(Question(image, explain)) for image in images))
         except (Full, TimeoutError):
-            raise HTTPException(503, "too many are waiting: come again.", headers={"Retry-After": "1"}) from None
+            raise later() from None
         rows = [{"name": name, **answer} for (name, _), answer in zip(named, answers, strict=True)]
         return JSONResponse({"answers": rows})
 
@@ -213,6 +217,10 @@ class Guard:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.figures.add(path, status, time.perf_counter() - began)
         return None
+
+
+def later() -> HTTPException:
+    return HTTPException(503, "too many are waiting: come again.", headers={"Retry-After": "1"})
 
 
 async def refused(request: Request, error: Exception) -> Response:

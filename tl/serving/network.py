@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pathlib
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tl.report.images import data_uri, overlay
 
 # Pillow reads more, and one kind of them by starting another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+READ = ("model.json", "predict.jax", "weights.npz")  # and grad_cam.jax, which not every network has
 MOST_PIXELS = 50_000_000  # of a picture, and of what its resizing makes of it
 
 
@@ -26,13 +28,33 @@ class Question(NamedTuple):
     explain: bool
 
 
+def check(folder: pathlib.Path) -> None:
+    """InputError unless the files that are read are there, and are those that were exported, by their sha256."""
+    missing = [name for name in (*READ, "SHA256SUMS") if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"'{folder}' is no exported run, it has no {missing[0]}: make one by scripts/export.py.")
+    lines = (folder / "SHA256SUMS").read_text(errors="replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in (*READ, "grad_cam.jax"):
+        path, found = folder / name, None
+        if path.is_file():
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sums.get(name):
+            raise InputError(
+                f"'{path}' is {'no longer there' if found is None else 'not as it was exported'}, by SHA256SUMS "
+                "beside it: export the run again by scripts/export.py, or copy the folder anew."
+            )
+
+
 class Network:
-    """`answer` takes up to `most` questions at a time; each power of two below that is a program of its own."""
+    """`answer` takes up to `most` questions at a time; each power of two below that is a program of its own.
+
+    InputError for a folder that is not as scripts/export.py has left it.
+    """
 
     def __init__(self, folder: pathlib.Path, most: int, pixels: int = MOST_PIXELS) -> None:
-        missing = [name for name in ("model.json", "predict.jax", "weights.npz") if not (folder / name).is_file()]
-        if missing:
-            raise InputError(f"'{folder}' is no exported run, it has no {missing[0]}: make one by scripts/export.py.")
+        check(folder)
         self.model, self.most, self.pixels = Model(folder), most, pixels
         about = self.model.about["preprocess"]
         self.preprocess = Preprocess(about["size"], about["resize"])
