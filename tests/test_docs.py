@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import toy
 from commands import blocks, commands, lines_of, spans, text_of, words_of
 from ml_collections import ConfigDict
 from PIL import Image
@@ -196,6 +197,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
+@toy.SLOW
 def test_the_commands_of_the_quick_start_run(desk, capsys):
     text = (ROOT / "docs" / "index.md").read_text()
     (block,) = re.findall(r"<!-- run -->\n```sh\n(.*?)```", text, re.DOTALL)

@@ -52,17 +52,21 @@ def test_stopped_and_killed_runs_end_like_an_uninterrupted_one(host_environment,
     half = folder / "checkpoints" / f"{int(checkpoints(folder)[-1]) + 1}.orbax-checkpoint-tmp"
     half.mkdir()  # as a save leaves it that was cut short
     shutil.copytree(folder, tmp_path / "one")
-    for place, processes in ((folder, 2), (tmp_path / "one", 1)):
+    for place, processes in ((folder, 2), (tmp_path / "one", 1))[: 2 if toy.ALL else 1]:
         with Launched(host_environment, host_data, place, processes) as launched:
             assert launched.end() == 0, launched.said
         assert "resumed from step" in launched.said
-    wanted, two, one = (toy.leaves_of(place) for place in (whole, folder, tmp_path / "one"))
+    wanted, two = toy.leaves_of(whole), toy.leaves_of(folder)
     assert all(two[path].tobytes() == leaf.tobytes() for path, leaf in wanted.items())
-    for path, leaf in wanted.items():
-        np.testing.assert_allclose(one[path], leaf, rtol=1e-9, atol=1e-12, err_msg=path)
-    figures = [json.loads((place / "summary.json").read_text()) for place in (whole, folder, tmp_path / "one")]
+    figures = [json.loads((place / "summary.json").read_text()) for place in (whole, folder)]
     for name in ("test/accuracy", "test/loss", "val/loss"):
-        assert figures[0][name] == figures[1][name] == pytest.approx(figures[2][name], rel=1e-9)
+        assert figures[0][name] == figures[1][name]
+    if toy.ALL:
+        one, alone = toy.leaves_of(tmp_path / "one"), json.loads((tmp_path / "one" / "summary.json").read_text())
+        for path, leaf in wanted.items():
+            np.testing.assert_allclose(one[path], leaf, rtol=1e-9, atol=1e-12, err_msg=path)
+        for name in ("test/accuracy", "test/loss", "val/loss"):
+            assert figures[0][name] == pytest.approx(alone[name], rel=1e-9)
 
 
 def test_ctrl_c_at_the_launcher_saves(host_environment, host_data, tmp_path):

@@ -40,6 +40,7 @@ def wide(**changes):
     return toy.toy_config(**{**settings, **changes})
 
 
+@toy.SLOW
 def test_split_parameters_and_blocks_run_again_change_no_number(tmp_path):
     """Ten steps in float64: whole on 8 devices, split over 4 of 8, and with every block's inside computed twice.
 

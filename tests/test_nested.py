@@ -50,6 +50,7 @@ def test_what_cannot_be_nested(changes, said):
         nested.check(config.load("configs/probe.py", changes))
 
 
+@toy.SLOW
 def test_a_nested_run(tmp_path):
     chosen = toy.toy_config("configs/scratch.py", **toy.LENET, nested=2, folds=2, variants=TWO, steps=4, eval_every=4)
     from tl import build

@@ -41,7 +41,7 @@ def published_file(path: pathlib.Path, model: str) -> str:
     return f"file:{path}"
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECIPES if toy.ALL else ["feature_extractor"])
 def test_recipe_runs_and_compares_before_and_after(name, tmp_path):
     model, kind = RECIPES[name]
     weights = published_file(tmp_path / f"weights.{kind}", model)
@@ -53,6 +53,7 @@ def test_recipe_runs_and_compares_before_and_after(name, tmp_path):
         assert len(list((tmp_path / "w" / "class_report").iterdir())) == 2
 
 
+@toy.SLOW
 def test_the_result_is_the_source_of_a_second_task(tmp_path):
     spec = "configs/recipes/two_class_flatten.py:smoke=true"
     first = build.run(config.load(spec), tmp_path / "first", quiet=True)

@@ -93,6 +93,7 @@ def test_a_run_goes_on_from_a_run(finished, tmp_path):
         run(tmp_path / "m", text__length=-1, **changes)
 
 
+@toy.SLOW
 def test_gradual_unfreezing_by_layers(tmp_path):
     stages = (
         {"groups": (("head", {}), ("backbone", None))},
@@ -162,6 +163,7 @@ def test_adapters_between_the_layers_of_an_encoder(finished, tmp_path):
         run(tmp_path / "c", "text_adapters", model_args={"adapter": -1})
 
 
+@toy.SLOW
 def test_windows_learn_from_an_encoder(finished, tmp_path):
     """The student reads the teacher's pieces; one of other words is refused."""
     run(tmp_path / "s", "text_distill", teacher__weights=f"run:{finished}", teacher__model_args={}, steps=6)

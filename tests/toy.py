@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from PIL import features
 from toy_settings import (
     ADAPT,
@@ -157,8 +158,10 @@ GOLDEN_STEPS = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {"freetyp
 # Where every method costs a minute, two stand for all (without and with a memory), unless TL_TESTS=all.
 ALL = os.environ.get("TL_TESTS") == "all"
 WIDE = list(METHODS) if ALL else ["finetune", "group_dro"]
+# For a test that is the slowest of several like it.
+SLOW = pytest.mark.skipif(not ALL, reason="TL_TESTS=all is not set: of several alike the slowest did not run")
 # Other arguments of a method that has a row already.
-AGAIN = ("scratch", "bsp", "cdan", "dg_coral", "dg_dann", "dg_mixup")
+AGAIN = ("scratch", "bsp", "cdan", "dg_coral", "dg_dann", "dg_mixup", "denoising", "text_cnn", "text_tags")
 ONCE = [name for name in METHODS if ALL or name not in AGAIN]
 
 
@@ -219,6 +222,12 @@ def same_leaves(left: Any, right: Any, tolerance: float = 0.0) -> None:
     assert a.keys() == b.keys()
     for path in a:
         np.testing.assert_allclose(a[path], b[path], rtol=tolerance, atol=tolerance, err_msg=path)
+
+
+def same_scalars(left: list[dict[str, float]], right: list[dict[str, float]]) -> None:
+    """Rows of scalars that are the same but for rounding."""
+    for one, other in zip(left, right, strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
 
 
 def _plain(tree: Any) -> dict[str, Any]:
