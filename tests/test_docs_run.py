@@ -168,7 +168,7 @@ def kind(name: str, whole: Any) -> dict:
     if re.fullmatch(r"resnet\d\d", whole.model):
         return {"model": "resnet18", "model_args": {"width": 4, "blocks": (1, 1, 1, 1)}, "image_size": 32, "resize": 32}
     if name in toy.METHODS:
-        return toy.METHODS[name]
+        return {**toy.METHODS[name], **(toy.LENET if whole.model == "lenet" else {})}
     if whole.task == "tags":
         return toy.TAGS
     if whole.text.length or whole.data.startswith(("tsv:", "csv:")):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import math
 import pathlib
 import pkgutil
 from collections.abc import Mapping
@@ -43,6 +42,7 @@ from tl.data import splits
 from tl.data.base import Dataset
 from tl.episodes import Episodes
 from tl.errors import InputError, unknown
+from tl.graphs import Graph
 from tl.methods.base import FACTS, Method, Part
 from tl.models.heads import Bottleneck, Head, Reduction
 from tl.report import tracking
@@ -119,14 +119,15 @@ def experiment(
     loaded = weights.load(config.weights, config.model, config.model_args.to_dict())
     teacher = teachers.make(config)
     open_it = zero_shot.open_rows if zero_shot.asked(config) else inputs.open_data
-    dataset = beside.with_triples(config, open_it(config) if dataset is None else dataset)
+    dataset = open_it(config) if dataset is None else dataset
+    dataset, graph = beside.with_triples(config, dataset, "graph" in asked(method_module))
     checks.graph(config, dataset, loaded)
     inputs.check_kind(config, dataset)
     preprocess, loaded, dataset = prepared.make(config, loaded, teacher.preprocess if teacher else None, dataset)
     arguments = prepared.arguments(config, loaded, preprocess)
     wanted = make_tasks(config, dataset)
     checks.select(config, wanted, dataset)
-    method = make_method(config, method_module, wanted, dataset, loaded, teacher)
+    method = make_method(config, method_module, wanted, dataset, loaded, teacher, graph)
     modules = make_modules(config, wanted, method.heads, arguments)
     modules |= {name: part.make() for name, part in method.parts.items()}
     read = inputs.make(config, method, dataset, preprocess, mesh)
@@ -152,7 +153,8 @@ def experiment(
         eval_every={0: per_epoch, -1: max(per_epoch, steps // 20)}.get(config.eval_every) or config.eval_every,
         meta=weights.metadata(config.model, preprocess, first(wanted).classes)
         | {name: json.dumps(held) for name in ("tasks", "relations") if (held := getattr(dataset, name))}
-        | prepared.lasting(preprocess, arguments),
+        | prepared.lasting(preprocess, arguments)
+        | beside.lasting(graph),
         loaded=loaded,
     )
 
@@ -207,6 +209,7 @@ def told(
     episodes: Episodes | None = None,
     relations: int = 0,
     nodes: Any = None,
+    graph: Graph | None = None,
 ) -> Method:
     """The method with its arguments, and with those of FACTS that it asks for; `episodes`: by default the config's."""
     episodes = episodes or inputs.episodes_of(config)
@@ -228,7 +231,7 @@ def told(
         "relations": relations,
         "nodes": nodes,
         "layers": layers_of(config.get("tasks", ())),
-        "graph": beside.triples(config, first(wanted).classes)[1] if "graph" in asked(module) else None,
+        "graph": graph,
     }
     return module.make(wanted, **config.method_args.to_dict(), **{name: facts[name] for name in asked(module)})
 
@@ -245,6 +248,7 @@ def make_method(
     dataset: Dataset,
     loaded: weights.Loaded | None,
     teacher: Part | None,
+    graph: Graph | None,
 ) -> Method:
     """The method for this data; InputError where a batch, or a piece of one, would not hold what it compares."""
     if ("teacher" in asked(module)) != (teacher is not None):
@@ -254,7 +258,7 @@ def make_method(
             + ("out." if teacher else "run:W or file:F.")
         )
     about = {"target": bool(dataset.target), "teacher": teacher, "relations": len(dataset.relations)}
-    make = partial(told, config, module, wanted, loaded, **about, nodes=dataset.nodes)
+    make = partial(told, config, module, wanted, loaded, **about, nodes=dataset.nodes, graph=graph)
     method, count = make(domains=len(dataset.domains)), sources.labelled(dataset)
     if "domains" not in asked(module) and not (dataset.tasks and dataset.domains):
         return method
@@ -262,16 +266,7 @@ def make_method(
         raise InputError(
             f"the method '{config.method}' compares labelled domains, and there is one: name several, config.data=A+B."
         )
-    if config.batch_size // config.accumulate < 2 * count:
-        raise InputError(
-            f"config.batch_size={config.batch_size} leaves a domain of {count} with fewer than two images a step, too "
-            f"few for '{config.method}' to compare: make it at least {2 * count * config.accumulate}."
-        )
-    if math.gcd(config.accumulate, count) > 1:
-        raise InputError(
-            f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
-            f"them, and all are needed in each: take a number that shares no divisor with {count}."
-        )
+    checks.compared(config, count)
     if "target" in method.streams or dataset.tasks:
         return method
     # Labelled images of the target are one more domain here; beside its unlabelled ones they are of its own.
