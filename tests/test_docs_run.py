@@ -165,10 +165,12 @@ def kind(name: str, whole: Any) -> dict:
     """What toy runs of this config set, or of one like it."""
     if bundled(whole):
         return {"model_args": {}}
+    if whole.model == "lenet":
+        return toy.LENET
     if re.fullmatch(r"resnet\d\d", whole.model):
         return {"model": "resnet18", "model_args": {"width": 4, "blocks": (1, 1, 1, 1)}, "image_size": 32, "resize": 32}
     if name in toy.METHODS:
-        return {**toy.METHODS[name], **(toy.LENET if whole.model == "lenet" else {})}
+        return toy.METHODS[name]
     if whole.task == "tags":
         return toy.TAGS
     if whole.text.length or whole.data.startswith(("tsv:", "csv:")):
