@@ -1,9 +1,10 @@
 """Domain-adversarial training (Ganin et al. 2016) from one set of sentences to another without labels.
 
-    python main.py --config configs/text_dann.py
+    TL_DATA=FOLDER python main.py --config configs/text_dann.py
 
 By default from the reviews of MR to those of SST-2, which are of the same films: sentences that are in both are left
-out of the source, or their labels would be known.
+out of the source, or their labels would be known. That is most of it: 7,115 of MR's 9,596 training sentences, which
+leaves 2,481; from SST-2 to MR 1,254 are left. It shows that the method runs, and is no measure of it.
 """
 
 from configs import text_cnn

@@ -2,8 +2,9 @@
 
     python main.py --config configs/text_unfreezing.py:data=tsv:FILE
 
-The head, then layer after layer from the top, an epoch each; a layer learns 2.6 times as slowly as the one above it.
-Without dropout in the encoder the layers that are still frozen run once.
+The head, then also the top layer, the top two and the top three, an epoch each, then everything at once for two. A
+layer learns 2.6 times as slowly as the one above it. Of ULMFiT the fine-tuning of the language model and the slanted
+triangular rates are not done. Without dropout in the encoder the layers that are still frozen run once.
 """
 
 from configs import text

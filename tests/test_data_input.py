@@ -210,7 +210,7 @@ def _text(folder: pathlib.Path) -> str:
         (_floats, {}, r"float32 \(5, 4, 4\); it must be uint8"),
         (_lengths, {}, "40 images x but 7 labels y"),
         (_labels([0, 1, 2.5]), {}, "whole numbers"),
-        (_labels([0, -1]), {}, "label -1 .* out of range"),
+        (_labels([0, -1]), {}, r"label -1 .* out of range: 1 classes .*; number the classes from 0\.$"),
         (_labels([1, 2]), {}, "without training images: '0'"),
         (_labels([0.5, np.nan]), {"kind": "regression"}, "20 NaN"),
         (_pickled, {}, "plain arrays"),

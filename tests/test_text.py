@@ -78,6 +78,12 @@ def test_scores_of_sentences(tmp_path):
         ("a.tsv", b"1\tgood\n0\tcaf\xe9\n", r"a\.tsv', line 2, is not utf-8 \(byte 0xe9\): save the file as utf-8"),
         ("a.csv", "label,sentence\n1,good\n", r"a\.csv' has no column 'text'"),
         ("a.csv", "label,text\n1,\n", r"a\.csv', line 2, has no text"),
+        ("a.csv", "label,text\n1,good\n0,dull, really\n", r"a\.csv', line 3, has more columns .* commas in quotes"),
+        ("a.csv", "label,text\n", r"a\.csv' holds no sentences"),
+        ("a.tsv", "1\tbad\n5\tgood\n" * 9, "without training sentences: '0', .*; number the classes from 0, or write"),
+        ("a.tsv", "-1\tbad\n1\tgood\n" * 9, "label -1 .* is out of range: .*; number the classes from 0, or write"),
+        ("a.tsv", "0\tbad\n1e400\tgood\n" * 9, r"labels of .*a\.tsv' hold 9 NaN or infinite values"),
+        ("a.tsv", "0\tbad\n1e12\tgood\n" * 9, "must be whole numbers"),
     ],
 )
 def test_what_a_file_may_not_hold(tmp_path, name, content, message):
@@ -107,6 +113,18 @@ def test_labels_that_are_none(tmp_path):
     (tmp_path / "c.csv").write_text('label,text\n0,film\n1,"play\n0,more\n')
     with pytest.raises(InputError, match="close every quote"):
         sources.open_whole(f"csv:{tmp_path / 'c.csv'}")
+
+
+def test_a_long_sentence_of_a_table_is_read(tmp_path):
+    file = written(tmp_path / "a.csv", f'label,text\n0,"{"film, " * 30000}"\n1,play\n')
+    assert len(texts.csv(file, "label").splits["train"].load(0)) == 6 * 30000 - 1
+
+
+def test_scores_are_finite(tmp_path):
+    for score in ("1e400", "1e300"):
+        file = written(tmp_path / "a.tsv", f"0.5\tfilm\n{score}\tplay\n" * 9)
+        with pytest.raises(InputError, match="hold 9 NaN or infinite values"):
+            open_source(f"tsv:{file}", kind="regression")
 
 
 def test_no_such_file(tmp_path):

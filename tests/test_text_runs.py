@@ -193,6 +193,8 @@ def test_adaptation_between_two_sets(tmp_path):
             {"train_transforms": (("flip", {}),)},
             r"config\.train_transforms changes images, but config\.data holds sentences",
         ),
+        ({"mean": (0.5, 0.5, 0.5)}, r"config\.mean changes images, but config\.data holds sentences"),
+        ({"std": (0.5, 0.5, 0.5)}, r"config\.std changes images, but config\.data holds sentences"),
         ({"model": "lenet", "model_args": {}}, r"holds sentences: set config\.model='bert' or .*'lstm'"),
         ({"data": "digits"}, r"config\.model='bert' does not go with config\.data, which holds images"),
         ({"head__pool": "flatten"}, "needs a spatial map"),
@@ -202,6 +204,12 @@ def test_what_does_not_go_with_sentences(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path / "w", **changes)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("key", ["length", "vocabulary"])
+def test_what_is_about_sentences_does_not_go_with_images(key):
+    with pytest.raises(InputError, match=rf"config\.text\.{key} is of sentences, but config\.data holds images"):
+        build.experiment(toy.toy_config(**{**toy.PLAIN, f"text__{key}": {"length": 8, "vocabulary": "v.txt"}[key]}))
 
 
 def test_methods_of_two_views_want_images(tmp_path):

@@ -230,6 +230,14 @@ def unseen_rows(**changes):
         ({"zero_shot__names": "/nowhere"}, "no such file: '/nowhere'"),
         ({"zero_shot__seen": 6}, "seen=6, but 6 classes"),
         ({"task": "regression"}, "set config.task='retrieval'"),
+        ({"labels_per_class": 1}, r"config\.labels_per_class=1 does not go with config\.zero_shot"),
+        ({"folds": 3, "fold": 0}, r"config\.folds=3 does not go with"),
+        ({"fold": 0}, r"config\.fold=0 does not go with"),
+        ({"target": "digits"}, r"config\.target='digits' does not go with"),
+        ({"unlabelled": True}, r"config\.unlabelled=True does not go with"),
+        ({"transferability": True}, r"config\.transferability=True does not go with"),
+        ({"class_weights": "balanced"}, r"config\.class_weights='balanced' does not go with"),
+        ({"episode__way": 2}, r"config\.episode\.way=2 does not go with"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said(changes, said):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from tl import averages, inputs, models, tasks
+from tl import averages, inputs, models, tasks, zero_shot
 from tl.config import Config
 from tl.data.base import Dataset
 from tl.errors import InputError, unknown
@@ -58,6 +59,32 @@ def numbers(config: Config) -> None:
     then(config)
     averages.check(config)
     tags(config)
+    rows(config)
+
+
+def rows(config: Config) -> None:
+    """Rows of a classifier are cut by zero_shot.seen, seed and val_fraction: other cuts, and classes, they have not."""
+    if not zero_shot.asked(config):
+        return
+    what = "config.zero_shot, whose classes seen, seed and val_fraction cut"
+    inputs.without(config, what, (*inputs.ONE_KNOWN_TASK, *CUTS, "tasks", "class_weights", "label_smoothing"))
+    if config.fold >= 0 or config.get("episode", {"way": 0})["way"]:
+        key = f"fold={config.fold}" if config.fold >= 0 else f"episode.way={config.episode.way}"
+        raise InputError(f"config.{key} does not go with {what}: leave one of them out.")
+
+
+def compared(config: Config, count: int) -> None:
+    """InputError where a batch, or a piece of one, would not hold images of all `count` domains."""
+    if config.batch_size // config.accumulate < 2 * count:
+        raise InputError(
+            f"config.batch_size={config.batch_size} leaves a domain of {count} with fewer than two images a step, too "
+            f"few for '{config.method}' to compare: make it at least {2 * count * config.accumulate}."
+        )
+    if math.gcd(config.accumulate, count) > 1:
+        raise InputError(
+            f"config.accumulate={config.accumulate} would cut batches of {count} domains into pieces without some of "
+            f"them, and all are needed in each: take a number that shares no divisor with {count}."
+        )
 
 
 def tags(config: Config) -> None:

@@ -128,7 +128,7 @@ def in_episodes(config: Config, sets: Mapping[str, Split], dataset: Dataset) -> 
 
 
 def check_kind(config: Config, dataset: Dataset) -> None:
-    """Images, vectors and rows of another field each need a model of their own kind, and images alone transforms."""
+    """Images, vectors and rows of another field each need a model of their own kind, and keys about them alone."""
     train = dataset.splits["train"]
     fitting = models.reading("tokens" if train.written else train.field, numbers=bool(train.width))
     if config.model not in fitting:
@@ -136,9 +136,12 @@ def check_kind(config: Config, dataset: Dataset) -> None:
         raise InputError(
             f"config.model='{config.model}' does not go with config.data, which holds {train.holds}: set {wanted}."
         )
-    for key in ("train_transforms", "strong_transforms"):
+    for key in ("train_transforms", "strong_transforms", "mean", "std"):
         if config[key] and not train.pictures:
             raise InputError(f"config.{key} changes images, but config.data holds {train.holds}: set it to ().")
+    for key, value in config.get("text", {}).items():
+        if value and not train.written and train.field != "tokens":
+            raise InputError(f"config.text.{key} is of sentences, but config.data holds {train.holds}: leave it out.")
 
 
 def stream_split(name: str, dataset: Dataset, config: Config) -> Split:

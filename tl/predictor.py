@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import build, explanations, inputs, optim, prepared, shots, spans, weights
+from tl import beside, build, explanations, inputs, optim, prepared, shots, spans, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -27,6 +27,7 @@ from tl.shots import Shots
 from tl.tasks import Task, head_name, layers_of
 from tl.tasks import make as make_task
 from tl.text import Text, apart
+from tl.weights import readers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +194,9 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
         shapes = dataclasses.replace(shapes, test=given.shape)
     module, relations = build.find_method(config.method), loaded.relations
     about = {"domains": domains, "target": target, "episodes": shapes, "relations": len(relations)}
+    if "graph" in build.asked(module):
+        _, meta = readers.read(workdir / "weights.safetensors")
+        about["graph"] = beside.learnt(config, loaded.classes, meta)
     method = build.told(config, module, wanted, loaded, **about)
     if method.online:
         raise InputError(

@@ -15,7 +15,7 @@ from tl.data import texts
 from tl.data.base import Dataset
 from tl.errors import InputError
 from tl.preprocess import Preprocess
-from tl.text import FIRST, Text
+from tl.text import FIRST, LONGEST, Text
 from tl.weights import Loaded
 from tl.weights import texts as vocabularies
 
@@ -32,7 +32,8 @@ def make(
         return of_images(config, own), loaded, dataset
     given = {"config.weights": own, "config.teacher": taught}
     known = {name: text for name, text in given.items() if isinstance(text, Text)}
-    text = of_text(config, known, dataset, grows=not loaded or bool(loaded.layers))
+    places = {**(loaded.arguments if loaded else {}), **config.model_args.to_dict()}.get("positions", LONGEST)
+    text = of_text(config, known, dataset, grows=not loaded or bool(loaded.layers), most=places)
     if loaded and loaded.layers:
         loaded = weights.grown(loaded, len(text.vocabulary), config.seed)
     return text, loaded, texts.tokenised(dataset, text) if dataset.splits["train"].written else dataset
@@ -50,10 +51,11 @@ def of_images(config: Config, own: Preprocess | Text | None) -> Preprocess:
     return Preprocess(size, resize, tuple(config.mean) or base.mean, tuple(config.std) or base.std)
 
 
-def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: bool) -> Text:
+def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: bool, most: int = LONGEST) -> Text:
     """The vocabulary of the weights or the teacher, `given`, or of the config; and a length.
 
-    Where it `grows`, one of words takes in those of the training sentences. InputError where two of these differ.
+    Where it `grows`, one of words takes in those of the training sentences. A length that the data choose is at most
+    `most`, the places that the network knows. InputError where two vocabularies differ.
     """
     asked = config.get("text", {"length": 0, "vocabulary": ""})
     if asked["vocabulary"]:
@@ -77,15 +79,18 @@ def of_text(config: Config, given: dict[str, Text], dataset: Dataset, *, grows: 
     if length or not train:
         return dataclasses.replace(chosen, length=length)
     if dataset.splits["train"].field == "words":  # a tag cut off would be missing from the figures, too
-        return chosen.fitted([one for split in dataset.splits.values() for one in texts.sentences(split)], whole=1.0)
-    return chosen.fitted(train)
+        every = [one for split in dataset.splits.values() for one in texts.sentences(split)]
+        return chosen.fitted(every, whole=1.0, most=most)
+    return chosen.fitted(train, most=most)
 
 
 def arguments(config: Config, loaded: Loaded | None, preprocess: Preprocess | Text | None) -> dict[str, Any]:
     """The network's arguments: what its vocabulary and its weights tell, and what the config says in place of that."""
     words = {"vocabulary": len(preprocess.vocabulary)} if isinstance(preprocess, Text) else {}
     told = dict(loaded.arguments) if loaded else {}
-    if words and told and not 0 <= told.get("vocabulary", 0) - words["vocabulary"] < vocabularies.PADDED:
+    # A vocabulary beside the weights was spoken of when they were read.
+    say = bool(config.get("text", {"vocabulary": ""})["vocabulary"])
+    if words and told and not vocabularies.fits(told.get("vocabulary", 0), words["vocabulary"], say=say):
         raise InputError(
             f"the vocabulary has {words['vocabulary']} words and the weights '{config.weights}' know "
             f"{told['vocabulary']}: name the vocab.txt that they were trained with."

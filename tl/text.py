@@ -109,10 +109,10 @@ class Text:
             row[: len(tokens)] = tokens
         return rows
 
-    def fitted(self, texts: Sequence[Sentence], whole: float = WHOLE) -> Text:
-        """The same with a length, a multiple of 8, that leaves the share `whole` of these sentences uncut."""
+    def fitted(self, texts: Sequence[Sentence], whole: float = WHOLE, most: int = LONGEST) -> Text:
+        """The same with a length, a multiple of 8 or `most`, that leaves the share `whole` of these sentences uncut."""
         lengths = [len(tokens) for tokens in self.tokens(texts)]
-        return dataclasses.replace(self, length=min(LONGEST, 8 * math.ceil(np.quantile(lengths, whole) / 8)))
+        return dataclasses.replace(self, length=min(most, LONGEST, 8 * math.ceil(np.quantile(lengths, whole) / 8)))
 
     def with_words(self, texts: Iterable[Sentence]) -> Text:
         """The same and, behind it, the other words of these sentences, the frequent first."""

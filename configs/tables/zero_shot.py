@@ -42,11 +42,14 @@ def get_config(full: bool) -> dict:
         "notes": (
             "The 418 classes of ImageNet that are entities of WN18RR: rows, weights and bias, of a MobileNetV2, by "
             "their cosine with the true rows of all 118. Ants and bees are never seen; their images are scored by rows "
-            "of length 1, of seen classes by the classifier's own. Chance: 1 of 118 for the first place, 59.5 for the "
-            "mean one, 50 % for ants against bees, which have the same ancestors. The features of all ways are random "
-            "walks over the whole graph, all classes and all three files in it: of unseen classes no row was known, "
-            "but their place was. Settings were chosen on 60 of the 300 classes of seeds 10 and 11, which are other "
-            "300 than those of the seeds shown: classes that are unseen here took part in the choice. The backbone has "
-            "seen images of all 1,000 classes."
+            "of length 1, of seen classes by the classifier's own. Chance, column by column: 0.008, 0.017, 0.042 and "
+            "0.085 for a row among 118, 59.5 for its median and mean place, 0.5 and 0.5 for ants against bees, which "
+            "have the same ancestors, 0.008 and 0.042 for images among 118, 0.002, 0.012 and 0.024 among all 418. Wang "
+            "et al.'s graph network (2018) is replaced by Kampffmeyer et al.'s dense propagation (2019). The features "
+            "of all ways, in place of the vectors of names that both papers have, are random walks over the whole "
+            "graph, all classes and all three files in it: of unseen classes no row was known, but their place was. "
+            "Settings were chosen on 60 of the 300 classes of seeds 10 and 11, which are other 300 than those of the "
+            "seeds shown: classes that are unseen here took part in the choice. The backbone has seen images of all "
+            "1,000 classes."
         ),
     }

@@ -29,8 +29,9 @@ def kg(argument: str, task: str) -> Dataset:
 
     Each triple (h, r, t) is two rows `triple`, (h, r) with the answer t and (t, r^-1) with the answer h, first all of
     the one kind. Rows of val and test hold `known` (K,), the other answers in any of the three files, filled with -1.
-    Entities are those of all files, as everywhere in the literature: one that train does not know keeps the embedding
-    it starts with, and its triples count. A relation that train does not know is an error.
+    Entities are those of all files, as everywhere in the literature: one that train does not know is learnt as a wrong
+    answer alone, to every question, so it is found worse than by chance, and its triples count. A relation that train
+    does not know is an error.
     """
     texts = _read(pathlib.Path(argument).expanduser())
     triples = _parsed(texts, argument)
@@ -124,7 +125,7 @@ def _check_trained(triples: Mapping[str, list[Triple]], source: str) -> None:
         touched = sum(head in new or tail in new for name in ("val", "test") for head, _, tail in triples[name])
         logging.getLogger(__name__).warning(
             "%d entities of '%s' are not in train.txt, but in %d triples of valid.txt and test.txt, which count: "
-            "nothing is learnt of them, and they are found by chance alone",
+            "they are learnt as wrong answers alone, so found worse than by chance",
             len(new),
             source,
             touched,

@@ -10,6 +10,7 @@ from tl.errors import InputError
 
 CLASS_KINDS = ("classification", "binary")
 KINDS = (*CLASS_KINDS, "multi_label", "regression", "ranking", "tags")
+FROM_0 = "number the classes from 0, or write names"  # in files of sentences, which may hold either
 
 
 def convert(
@@ -24,20 +25,22 @@ def convert(
     if kind == "tags":
         return dict(stored), names
     shaped = {split: _squeeze(y) for split, y in stored.items()}
+    _check_finite(shaped, source)
     if kind in (*CLASS_KINDS, "ranking"):
         whole = {split: _integers(y, kind, source) for split, y in shaped.items()}
         largest = max(int(y.max()) for y in whole.values())
         width = classes or (2 if kind == "binary" else len(names) or largest + 1)
         if largest >= width or min(int(y.min()) for y in whole.values()) < 0:
             bad = next(int(v) for y in whole.values() for v in y if not 0 <= v < width)
+            remedy = FROM_0 if source.startswith(("tsv:", "csv:")) else FROM_0.split(",")[0]
             raise InputError(
-                f"label {bad} of '{source}' is out of range: {width} classes have labels 0 to {width - 1}."
+                f"label {bad} of '{source}' is out of range: {width} classes have labels 0 to {width - 1}"
+                + (f"; {remedy}." if bad < 0 else ".")
             )
         return whole, _widened(names, width)
-    floats = {split: y.astype(np.float32) for split, y in shaped.items()}
-    for y in floats.values():
-        if not np.isfinite(y).all():
-            raise InputError(f"labels of '{source}' hold {int((~np.isfinite(y)).sum())} NaN or infinite values.")
+    with np.errstate(over="ignore"):
+        floats = {split: y.astype(np.float32) for split, y in shaped.items()}
+    _check_finite(floats, source)
     if kind == "regression":
         if len(names) > 1 and any(y.ndim == 1 for y in floats.values()):
             raise InputError(
@@ -55,12 +58,22 @@ def convert(
     return floats, _widened(names, width)
 
 
+def _check_finite(stored: Mapping[str, np.ndarray], source: str) -> None:
+    for y in stored.values():
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise InputError(
+                f"labels of '{source}' hold {int((~np.isfinite(y)).sum())} NaN or infinite values, or ones that are "
+                "too large: correct them."
+            )
+
+
 def _squeeze(y: np.ndarray) -> np.ndarray:
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _integers(y: np.ndarray, kind: str, source: str) -> np.ndarray:
-    if y.ndim != 1 or y.dtype.kind not in "iufb" or not np.array_equal(y, np.floor(y)):
+    whole = y.ndim == 1 and y.dtype.kind in "iufb" and np.array_equal(y, np.floor(y))
+    if not whole or (np.abs(y.astype(np.float64)) > np.iinfo(np.int32).max).any():
         raise InputError(f"labels of '{source}' must be whole numbers of shape (N,) for {kind}, found {_describe(y)}.")
     return y.astype(np.int32)
 

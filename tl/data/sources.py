@@ -92,7 +92,7 @@ def open_whole(
     found = READERS[reader](argument, task)
     parts = {name: split for name, split in found.splits.items() if len(split)}
     if not parts:
-        raise InputError(f"'{source}' holds no images.")
+        raise InputError(f"'{source}' holds no {next((split.holds for split in found.splits.values()), 'images')}.")
     of_words = next(iter(parts.values())).field == "words"
     if of_words != (kind == "tags"):
         wrong = "holds a tag for every word" if of_words else "holds no tags of words, as conll:FILE does"
@@ -129,9 +129,11 @@ def _check_trained(
     missing = sorted(occurring - set(np.unique(parts["train"].labels[task]).tolist()))
     if missing:
         listed = ", ".join(f"'{names[c]}'" for c in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        rows = "sentences" if parts["train"].written else "images"
+        numbered = parts["train"].written and names == tuple(map(str, range(len(names))))  # e.g. stars, 1 to 5
         raise InputError(
-            f"{len(missing)} of {len(names)} classes of '{source}' without training images: {listed}; "
-            f"add images or remove the class."
+            f"{len(missing)} of {len(names)} classes of '{source}' without training {rows}: {listed}; "
+            + (f"{labels.FROM_0}." if numbered else f"add {rows} or remove the class.")
         )
 
 

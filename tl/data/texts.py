@@ -22,6 +22,7 @@ from tl.text import Sentence, Text
 
 SPLITS = {**SPLIT_FOLDERS, "dev": "val", "testa": "val", "testb": "test"}
 HEADERS = ("label", "labels", "score", "class", "target", "sentence", "text", "index", "id")
+LONGEST = 2**31 - 1  # characters of a sentence in a table; Python's own limit reads as a quote that is not closed
 Rows = Iterator[tuple[int, str, str]]  # line, label, sentence
 
 
@@ -102,11 +103,17 @@ def _by_tab(text: str, path: pathlib.Path) -> Rows:
 
 
 def _by_column(text: str, path: pathlib.Path) -> Rows:
+    library.field_size_limit(LONGEST)
     reader = library.DictReader(io.StringIO(text), strict=True)
     if missing := {"label", "text"} - set(reader.fieldnames or ()):
         raise InputError(f"'{path}' has no column '{min(missing)}': its first line must name label and text.")
     try:
         for row in reader:
+            if None in row:  # where the reader puts what is behind the last column
+                raise InputError(
+                    f"'{path}', line {reader.line_num}, has more columns than the first line names: put a text that "
+                    "holds commas in quotes."
+                )
             yield reader.line_num, row["label"] or "", row["text"] or ""
     except library.Error as error:
         raise InputError(f"'{path}', line {reader.line_num}: {error}: close every quote that is opened.") from error

@@ -4,7 +4,8 @@ rows = sum_k a_k A_k relu(sum_k d_k D_k X T) U,  loss = |rows - R|^2 / 2, both o
 
 X are features of the nodes, D_k the means over descendants k steps below and A_k over ancestors k steps above, d and a
 learnt softmaxes over k, T and U learnt, R the classifier's own rows. Wang et al., arXiv:1803.08035, send features along
-one edge at a time, through more layers.
+one edge at a time, through more layers: that network is replaced by Kampffmeyer et al.'s dense propagation, and the
+vectors of names that both papers have for X by coordinates of random walks over the graph (tl/data/rows.py).
 """
 
 from __future__ import annotations

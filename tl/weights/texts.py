@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +17,19 @@ from tl.text import FIRST, Text
 
 Find = Callable[[str], pathlib.Path | None]  # the file of that name beside the weights, None where there is none
 
-# Rows of a table of word vectors that may stand behind the last word's, where its length was rounded up.
-PADDED = 128
+# What the length of a table of word vectors is rounded up to, if at all: rows behind the last word's are no words.
+ROUNDED = (8, 16, 32, 64, 128)
+
+
+def fits(rows: int, words: int, *, say: bool = True) -> bool:
+    """Whether a table of so many rows may be that of so many words: as long, or rounded up, which the log would say."""
+    rounded = any(rows % to == 0 and 0 < rows - words < to for to in ROUNDED)
+    if rounded and say:
+        logging.getLogger(__name__).warning(
+            "the vocabulary has %d words and the weights %d rows of them: those behind are taken for padding",
+            *(words, rows),
+        )
+    return rounded or rows == words
 
 
 def is_vectors(tensors: Mapping[str, np.ndarray]) -> bool:
@@ -41,12 +53,12 @@ def of_vectors(tensors: Mapping[str, np.ndarray], model: str, spec: str) -> tupl
 def beside(find: Find, rows: int, spec: str) -> tuple[Text | None, dict[str, Any]]:
     """The vocabulary of a published BERT with so many word vectors, and its size, from the files beside its weights."""
     config, text = find("config.json"), vocabulary(find)
-    if text and not 0 <= rows - len(text.vocabulary) < PADDED:
+    told = bert.told(_json(config), str(config)) if config else {}
+    if text and not fits(rows, len(text.vocabulary)):
         raise InputError(
             f"the vocabulary beside '{spec}' has {len(text.vocabulary)} words and the weights {rows}: they do not "
             "belong together."
         )
-    told = bert.told(_json(config), str(config)) if config else {}
     return text, told | {"vocabulary": rows}
 
 
