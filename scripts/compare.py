@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl.errors import InputError
-from tl.report.files import read_lines
+from tl.report.files import read_rows
 
 FIGURES = ("val/", "test/", "target/", "earlier/", "groups/", "known_group/")
 ABOUT = (
@@ -62,7 +62,7 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     config = json.loads((folder / "config.json").read_text())
     if (folder / "summary.json").is_file():
         return config, json.loads((folder / "summary.json").read_text())
-    rows = read_lines(folder / "metrics.jsonl")
+    rows = read_rows(folder)
     if not rows:
         raise InputError(
             f"'{folder}' has neither summary.json nor rows in metrics.jsonl: let it run for a while first."

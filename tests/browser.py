@@ -22,6 +22,9 @@ const over = (one, other) => { const [low, high] = [shades(one), shades(other)].
 const all = query => [...document.querySelectorAll(query)], of = getComputedStyle, paper = of(document.body);
 const resolved = name => { const probe = document.body.appendChild(document.createElement('i'));
   probe.style.color = `var(${name})`; return of(probe).color; };
+const outside = text => { const box = text.getBoundingClientRect(), own = text.ownerSVGElement.getBoundingClientRect();
+  return box.left < Math.max(own.left, 0) - 2 || box.right > Math.min(own.right, innerWidth) + 2
+    || box.top < own.top - 2 || box.bottom > own.bottom + 2; };
 const first = document.querySelector('a[href], summary, [tabindex="0"]');
 const found = {
   dark: matchMedia('(prefers-color-scheme: dark)').matches,
@@ -35,6 +38,7 @@ const found = {
   headless: all('th:not([scope])').length,
   unreached: all('.wide:not([tabindex="0"])').length,
   wider: document.documentElement.scrollWidth - innerWidth,
+  cut: all('svg text').filter(outside).map(text => text.textContent),
   foreign: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:')).length,
 };
 document.body.appendChild(document.createElement('pre')).textContent = 'FOUND' + JSON.stringify(found);
@@ -53,11 +57,17 @@ def opened(page: pathlib.Path, *flags: str, milliseconds: int = 10000) -> tuple[
 
 
 def judge(page: pathlib.Path, dark: bool) -> None:
-    """The page is read by keyboard, on a narrow screen, in either scheme, without a word in the console."""
+    """The page is read by keyboard, on a narrow and a wide screen, in either scheme, without a word in the console."""
+    for width in (500, 1400):
+        judge_at(page, dark, width)
+
+
+def judge_at(page: pathlib.Path, dark: bool, width: int) -> None:
+    """The same in a window so many pixels wide."""
     probed = page.with_name("probed.html")
     probed.write_text(page.read_text().replace("</body>", f"<script>{LOOKS}</script></body>"))
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    shown, console = opened(probed, scheme, "--window-size=500,900")
+    shown, console = opened(probed, scheme, f"--window-size={width},900")
     assert not console
     found = json.loads(html.unescape(re.findall(r"FOUND(\{.*?\})<", shown)[0]))
     assert found["dark"] == dark
@@ -68,3 +78,4 @@ def judge(page: pathlib.Path, dark: bool) -> None:
     for fault in ("broken", "unnamed", "lost", "headless", "unreached", "foreign"):
         assert found[fault] == 0, fault
     assert found["wider"] <= 0
+    assert not found["cut"]

@@ -31,11 +31,19 @@ def run(config: Any, folder: pathlib.Path | str, *, quiet: bool = False) -> dict
 
 
 def curve(folder: pathlib.Path | str, name: str) -> tuple[list[int], list[float]]:
-    """The steps of a run in `folder` and, at each, the scalar `name`, e.g. `val/accuracy`: ready for `plt.plot`."""
+    """The steps of a run in `folder` and, at each, the scalar `name`, e.g. `val/accuracy`: ready for `plt.plot`.
+
+    The steps of a run made of stages count through all of them. Raises `tl.errors.InputError` for a folder without
+    rows, also that of a set of runs, and for a name that no row has.
+    """
     from tl import errors
     from tl.report import files
 
-    rows = files.read_lines(pathlib.Path(folder) / "metrics.jsonl")
+    rows = files.read_rows(folder)
+    if not rows:
+        raise errors.InputError(
+            f"'{folder}' holds no metrics.jsonl with rows: name the folder of one run, of a set that of a run in it."
+        )
     found = [row for row in rows if name in row]
     if not found:
         raise errors.unknown(f"scalar of '{folder}'", name, sorted({key for row in rows for key in row} - {"step"}))

@@ -7,14 +7,13 @@ import json
 import pathlib
 import resource
 import sys
-import time
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from tl import adapters, averages, checks, optim, pages, privacy, selection, train, weights
+from tl import adapters, averages, checks, optim, pages, privacy, selection, train, weights, workdir
 from tl import mesh as meshes
 from tl.evaluators import validators
 from tl.evaluators.collect import Collected
@@ -45,11 +44,10 @@ def complete(
 
     `also` makes further figures of what the evaluation gathered.
     """
-    began = time.perf_counter()
     with train.start(experiment, folder, quiet=quiet) as work:
-        started = time.perf_counter()
+        work.spent.enter("train")
         timing = train.run(work, watch)
-        timing |= {"time/start_s": round(started - began, 3), "time/train_s": round(time.perf_counter() - started, 3)}
+        work.spent.enter("end")
         trained_steps = int(work.state.step)
         chosen = Choice(experiment.config.select, work.log.rows()).row
         if chosen and chosen["step"] in work.checkpoints.steps:
@@ -79,7 +77,7 @@ def complete(
             "seed": experiment.config.seed,
             "commit": provenance.commit(),
             **{f"version/{name}": version for name, version in provenance.versions().items()},
-            "time/wall_s": round(time.perf_counter() - began, 3),
+            **times(work.spent),
         }
         if jax.process_index() == 0:
             weights.write(folder / "weights.safetensors", optim.paths(variables) | kept, dict(experiment.meta))
@@ -92,6 +90,12 @@ def complete(
             work.progress.message(f"{results(summary)}" + (f"\nreport: {folder / 'report.html'}" if report else ""))
             work.log.finish(summary)
     return summary
+
+
+def times(spent: workdir.Spent) -> dict[str, float]:
+    """Seconds until the first step, in training, in all; of every start of the run together."""
+    phases = {f"time/{phase}_s": round(spent.seconds.get(phase, 0.0), 3) for phase in ("start", "train")}
+    return {**phases, "time/wall_s": spent.total()}
 
 
 def average_valley(work: train.Run) -> None:

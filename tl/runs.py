@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from tl import config as configs
 from tl.config import Config
 from tl.errors import InputError
 from tl.report import html, provenance, table
-from tl.report.files import plain, read_lines, write_atomic
+from tl.report.files import plain, read_rows, write_atomic
 
 Summary = dict[str, Any]
 RunOne = Callable[..., Summary]
@@ -46,12 +45,14 @@ def members(config: Config) -> list[tuple[str, str, Config]]:
 
 def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: bool = False) -> Summary:
     """Every member in its own folder; a table, a report and a summary of means over seeds and folds."""
-    began = time.perf_counter()
+    spent = workdir.Spent("own")
     todo = members(config)
     workdir.claim(folder, config)
+    spent.open(folder)
     results: dict[str, list[tuple[str, Summary]]] = {}
     for number, (variant, path, member) in enumerate(todo, start=1):
-        summary = run_one(member, folder / path, quiet=quiet)
+        with spent.part(folder / path):
+            summary = run_one(member, folder / path, quiet=quiet)
         results.setdefault(variant, []).append((path, summary))
         if not quiet:
             print(f"[{number}/{len(todo)}] {path}: {headline(summary)}", flush=True)
@@ -67,7 +68,7 @@ def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: boo
         "seeds": list(config.seeds) or [config.seed],
         "commit": provenance.commit(),
         **{f"version/{name}": version for name, version in provenance.versions().items()},
-        "time/wall_s": round(time.perf_counter() - began, 3),
+        "time/wall_s": spent.total(folder / path for _, path, _ in todo),
     }
     if jax.process_index() == 0:
         report = html.write_set(
@@ -76,8 +77,7 @@ def run_set(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet: boo
             rows=[(r["variant"], r["metric"], r["mean"], r["std"], r["n"]) for r in rows],
             runs={path: (f"{path}/report.html", one) for found in results.values() for path, one in found},
             curves={
-                variant or "runs": [read_lines(folder / path / "metrics.jsonl") for path, _ in found]
-                for variant, found in results.items()
+                variant or "runs": [read_rows(folder / path) for path, _ in found] for variant, found in results.items()
             },
             variants={variant or "runs": [path for path, _ in found] for variant, found in results.items()},
             configs={variant or "runs": json.loads(configs.to_json(one)) for variant, _, one in reversed(todo)},
@@ -153,7 +153,7 @@ def run_stages(
             "config.reverse_validation turns one run around, and this one has stages: the way back would start from "
             "what the source's labels taught. Leave one of the two out."
         )
-    began = time.perf_counter()
+    spent = workdir.Spent("own")
     checks.then(config)
     base = configs.merged(config, {"stages": (), "then": ""})
     stages = []
@@ -162,21 +162,25 @@ def run_stages(
         follows = {"weights": f"run:{folders[number - 1]}", "classifier": "auto"} if number else {}
         stages.append(configs.merged(base, {**follows, **dict(own)}))
     workdir.claim(folder, config)
+    spent.open(folder)
     summary: Summary = {}
     for number, stage in enumerate(stages):
         if not quiet:
             print(f"stage {number + 1} of {len(stages)}", flush=True)
-        done = run_one(stage, folders[number], quiet=quiet)
+        with spent.part(folders[number]):
+            done = run_one(stage, folders[number], quiet=quiet)
+        times = {key: done[key] + summary.get(key, 0.0) for key in ("time/start_s", "time/train_s") if key in done}
         summary |= {
             f"stage{number}/{key}": value for key, value in done.items() if key.startswith(("val/", "test/", "target/"))
         }
-        summary |= done
+        summary |= done | times
     summary |= about(folders)
-    summary["time/wall_s"] = round(time.perf_counter() - began, 3)
+    summary["time/wall_s"] = spent.total(folders)
     if jax.process_index() == 0:
-        for name in ("weights.safetensors", "predictions.npz", "report.html"):
+        for name in ("weights.safetensors", "predictions.npz"):
             if (folders[-1] / name).is_file():
                 write_atomic(folder / name, (folders[-1] / name).read_bytes())
+        html.write_staged(folder, [path / "report.html" for path in folders], summary["time/wall_s"])
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     return summary
 
@@ -195,17 +199,20 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
         raise InputError(f"config.combine='{config.combine}' joins predictions of one task: leave config.tasks out.")
     if config.task == "ranking":
         raise InputError(f"config.combine='{config.combine}' joins predictions, and ranks are none: take 'soup'.")
-    began = time.perf_counter()
+    spent = workdir.Spent("own")
     specs = weights.split_specs(config.weights)
     if config.combine == "interpolate" and len(specs) != 2:
         raise InputError(f"config.combine='interpolate' is between two networks, not {len(specs)}: weights=A+B.")
     workdir.claim(folder, config)
+    spent.open(folder)
     summary: Summary = {}
-    for number, spec in enumerate(specs):
+    folders = [folder / f"member{number}" for number in range(len(specs))]
+    for own, spec in zip(folders, specs, strict=True):
         member = configs.merged(config, {"weights": spec, "combine": "soup"})
-        done = run_one(member, folder / f"member{number}", quiet=quiet)
-        summary |= {f"member{number}/{key}": value for key, value in done.items() if key.startswith(EVALUATED)}
-    tables = [dict(np.load(folder / f"member{number}" / "predictions.npz")) for number in range(len(specs))]
+        with spent.part(own):
+            done = run_one(member, own, quiet=quiet)
+        summary |= {f"{own.name}/{key}": value for key, value in done.items() if key.startswith(EVALUATED)}
+    tables = [dict(np.load(own / "predictions.npz")) for own in folders]
     streams = [stream.rstrip("/") for stream in EVALUATED if f"{stream}label" in tables[0]]
     classes = tuple(str(i) for i in range(max(2, tables[0][f"{streams[0]}/outputs/label"].shape[1])))
     task = tasks.make("label", config.task, classes)
@@ -217,7 +224,7 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
             joint = task.outputs_of(np.mean([task.probabilities(own) for own in outputs], axis=0))
         summary |= {f"{stream}/{k}": v for k, v in task.metrics(joint, tables[0][f"{stream}/label"]).items()}
     summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
-    summary["time/wall_s"] = round(time.perf_counter() - began, 3)
+    summary["time/wall_s"] = spent.total(folders)
     if jax.process_index() == 0:
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     if not quiet:

@@ -89,12 +89,14 @@ class Run:
     progress: Progress
     feeds: frozen.Feeds
     began: Mapping[str, np.ndarray]  # what moves, as it was at step 0
+    spent: workdir.Spent
     _ready: tuple[State, Any] | None = None
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        self.spent.keep()
         # A process that fails alone must not wait here for the others' part of a checkpoint: they wait elsewhere.
         if kind is None or jax.process_count() == 1:
             self.checkpoints.close()
@@ -126,12 +128,22 @@ class Run:
 
 def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) -> Run:
     """Build the state, or restore the latest one in `folder`; to be used in a `with`."""
+    spent = workdir.Spent("start")
+    try:
+        return _started(experiment, folder, spent, quiet=quiet)
+    except BaseException:
+        spent.keep()
+        raise
+
+
+def _started(experiment: Experiment, folder: pathlib.Path, spent: workdir.Spent, *, quiet: bool) -> Run:
     state, optimizer = begin.init(experiment)
     began = moved.copies(state.params, optimizer)
     own_stats = begin.statistics_policy(optimizer, experiment.config.frozen_stats)
     if checks.private(experiment.config, experiment.method):
         checks.no_batch_statistics(state.stats, own_stats)
     workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
+    spent.open(folder)
     first = jax.process_index() == 0
     kept_by, as_dict = experiment.config.get("tracking", ""), experiment.config.to_dict()
     trackers = tracking.opened(kept_by, folder, as_dict) if first else ()
@@ -159,6 +171,7 @@ def start(experiment: Experiment, folder: pathlib.Path, *, quiet: bool = False) 
         progress,
         feeds,
         began,
+        spent,
     )
 
 
@@ -230,6 +243,7 @@ def run(work: Run, watch: Watch | None = None) -> dict[str, float]:
                     watch({**values, "step": step})
             if saves or step in patience.choice.steps or patience.over:
                 work.checkpoints.save(step, work.state, keep=patience.choice.steps)
+                work.spent.keep()
             if evaluates or saves:
                 clock.resume()
             if stop:

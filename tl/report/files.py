@@ -89,6 +89,23 @@ def read_lines(path: os.PathLike | str) -> list[dict]:
     return objects
 
 
+def read_rows(folder: os.PathLike | str) -> list[dict]:
+    """The rows of metrics.jsonl of the run in `folder`, none when it has none yet, null where a value was not finite.
+
+    Of a run made of stages those of all: a stage's steps count on from the last step of the one before it. Of a run
+    that was turned around (reverse validation) those of its way there.
+    """
+    folder = pathlib.Path(folder)
+    if (folder / "metrics.jsonl").exists():
+        return read_lines(folder / "metrics.jsonl")
+    numbers = sorted(int(path.name) for path in folder.glob("stages/*") if path.name.isdecimal())
+    rows: list[dict] = []
+    for part in [folder / "stages" / str(number) for number in numbers] or [folder / "forward"]:
+        before = max((row["step"] for row in rows), default=0)
+        rows += [{**row, "step": before + row["step"]} for row in (read_rows(part) if part.is_dir() else ())]
+    return rows
+
+
 def append_line(path: os.PathLike | str, item: dict) -> None:
     """Append one object as one line, in one write and on disk; a half-written last line is cut first."""
     path = pathlib.Path(path)

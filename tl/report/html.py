@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup, escape
 
 from tl.report import provenance, sections, sets
 from tl.report.console import duration
@@ -77,6 +78,30 @@ def write_run(
         predict=predict,
         versions=dict(versions or installed()),
         config=sections.flat(config),
+    )
+
+
+def write_staged(folder: pathlib.Path, pages: Sequence[pathlib.Path], seconds: float) -> pathlib.Path | None:
+    """Write `folder/report.html` of a run made of stages: the last one's page, under the run's name.
+
+    It says that it is, what all stages took together and where those before it are. pages: of each stage, in `folder`;
+    None where the last has none.
+    """
+    *earlier, last = pages
+    if not last.is_file():
+        return None
+    links = [
+        Markup('<a href="{}">stage {}</a>').format(page.relative_to(folder).as_posix(), number)
+        for number, page in enumerate(earlier, start=1)
+        if page.is_file()
+    ]
+    note = f"This page is of the last of {len(pages)} stages, which took {duration(seconds)} together."
+    before = Markup(" Before it: {}.").format(Markup(", ").join(links)) if links else ""
+    heading = Markup('<h1>{}</h1>\n<p class="soft">{}{}</p>').format(folder.name, note, before)
+    name = escape(last.parent.name)
+    page = last.read_text().replace(f"<h1>{name}</h1>", heading, 1)
+    return write_atomic(
+        folder / "report.html", page.replace(f"<title>{name}<", Markup("<title>{}<").format(folder.name))
     )
 
 

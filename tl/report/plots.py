@@ -37,6 +37,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.7,
 }
+_MARKS = (("o", "●"), ("x", "×"), ("^", "▲"), ("s", "■"), ("v", "▼"))  # as matplotlib draws it and as a page writes it
+MOST_GROUPS = 8 * len(_MARKS)  # that a colour and a mark tell apart
 MOST_POINTS = 800  # of one line: more cannot be seen and makes the page heavy
 
 Run = tuple[np.ndarray, np.ndarray]  # steps and values
@@ -139,19 +141,29 @@ def spots(x: Sequence[Any], y: Sequence[float], *, title: str, name: str, log: b
     return _svg(draw, f"{title} over {name} of {len(x)} trials", f"{title} by {name}", size=(4.4, 3.4))
 
 
-def groups(points: np.ndarray, names: Sequence[str], numbers: np.ndarray, *, title: str) -> Markup:
-    """(N, 2) points on a map without axes, each in the colour of its group: `numbers` (N,) index `names`."""
+def groups(
+    points: np.ndarray, names: Sequence[str], numbers: np.ndarray, *, title: str, others: str = ""
+) -> dict[str, Any]:
+    """(N, 2) points on a map without axes, each with the mark of its group: `numbers` (N,) index `names`.
+
+    At most MOST_GROUPS names. Points of number -1 are pale, and called `others`. Returns `figure` and its `legend` for
+    the page to set below it, as names may be longer than a figure is wide: [(mark, colour, name)].
+    """
 
     def draw(axes: Any) -> None:
-        for index, name in enumerate(names):
+        rest = points[numbers < 0]
+        axes.plot(rest[:, 0], rest[:, 1], "o", color=_INK, markersize=2.5, alpha=0.3, markeredgewidth=0)
+        for index in range(len(names)):
             own = points[numbers == index]
-            marker = "ox^sv"[(index // 8) % 5]
-            axes.plot(own[:, 0], own[:, 1], marker, color=_SERIES[index % 8], label=name, markersize=3, alpha=0.6)
+            axes.plot(own[:, 0], own[:, 1], _MARKS[index // 8][0], color=_SERIES[index % 8], markersize=3, alpha=0.6)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    return _svg(draw, f"{title}: {len(points)} images in {len(names)} groups", title, (4.6, 3.6))
+    shown = int((numbers >= 0).sum())
+    legend = [(_MARKS[i // 8][1], f"var(--series-{i % 8 + 1})", name) for i, name in enumerate(names)]
+    legend += [("●", "var(--soft)", others)] if others else []
+    alternative = f"{title}: {shown} images in {len(names)} groups" + (f", {len(points) - shown} others" * bool(others))
+    return {"figure": _svg(draw, alternative, title, (4.6, 3.6)), "legend": legend}
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 10) -> Markup:

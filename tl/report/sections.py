@@ -87,14 +87,33 @@ def choices(summary: Mapping[str, Any]) -> list[tuple[str, int, float]]:
 
 
 def feature_maps(points: np.ndarray | None, domain: Any, labels: Any, classes: Sequence[str]) -> list[Any]:
-    """The map of features, coloured by domain where there are two, and by class."""
+    """The map of features, by domain where there are two, and by class: figure, legend and a note, "" for none.
+
+    Of more classes than can be told apart those with most images have a mark of their own, in the order of `classes`.
+    """
     if points is None:
         return []
-    names = [str(name) for name in classes][:40]
-    by_class = plots.groups(points, names, np.asarray(labels), title="features by true class")
+    labels = np.asarray(labels)
+    counts = np.array([(labels == i).sum() for i in range(len(classes))], int)
+    here = int((counts > 0).sum())
+    kept = np.sort(np.argsort(-counts, kind="stable")[: min(here, plots.MOST_GROUPS)])
+    numbers = np.full(len(labels), -1)
+    for place, i in enumerate(kept):
+        numbers[labels == i] = place
+    names = [str(classes[i]) for i in kept]
+    rest = (numbers < 0).sum()
+    note = (
+        f"{len(kept)} of the {here} classes have a mark of their own, those with most images; "
+        f"the other {rest} images are pale."
+        if rest
+        else ""
+    )
+    others = "all other classes" if rest else ""
+    by_class = {**plots.groups(points, names, numbers, title="features by true class", others=others), "note": note}
     if domain is None:
         return [by_class]
-    return [plots.groups(points, ("source", "target"), np.asarray(domain), title="features by domain"), by_class]
+    sides = plots.groups(points, ("source", "target"), np.asarray(domain), title="features by domain")
+    return [{**sides, "note": ""}, by_class]
 
 
 def moved(layers: Sequence[Any]) -> Any:
@@ -125,7 +144,7 @@ def class_bars(report: Mapping[str, np.ndarray], classes: Sequence[str]) -> Any:
 
 def cost(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a run took: its times, and the bytes of its state and of all that it held at once."""
-    times = {"start_s": "until the first step", "train_s": "training, with its evaluations", "wall_s": "in all"}
+    times = {"start_s": "before the first step", "train_s": "training, with its evaluations", "wall_s": "in all"}
     held = {
         "memory/state_bytes": "parameters, statistics, optimiser, memory of the method",
         "params/optimizer_bytes": "of these the optimiser",
