@@ -25,6 +25,9 @@ const resolved = name => { const probe = document.body.appendChild(document.crea
 const outside = text => { const box = text.getBoundingClientRect(), own = text.ownerSVGElement.getBoundingClientRect();
   return box.left < Math.max(own.left, 0) - 2 || box.right > Math.min(own.right, innerWidth) + 2
     || box.top < own.top - 2 || box.bottom > own.bottom + 2; };
+const hidden = cell => { const range = document.createRange(); range.selectNodeContents(cell);
+  const text = range.getBoundingClientRect(), own = cell.closest('.wide').getBoundingClientRect();
+  return text.top < own.top - 1 || text.bottom > own.bottom + 1; };
 const first = document.querySelector('a[href], summary, [tabindex="0"]');
 const found = {
   dark: matchMedia('(prefers-color-scheme: dark)').matches,
@@ -38,6 +41,7 @@ const found = {
   headless: all('th:not([scope])').length,
   unreached: all('.wide:not([tabindex="0"])').length,
   wider: document.documentElement.scrollWidth - innerWidth,
+  hidden: all('.wide th').filter(hidden).map(cell => cell.textContent),
   cut: all('svg text').filter(outside).map(text => text.textContent),
   foreign: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:')).length,
 };
@@ -79,3 +83,4 @@ def judge_at(page: pathlib.Path, dark: bool, width: int) -> None:
         assert found[fault] == 0, fault
     assert found["wider"] <= 0
     assert not found["cut"]
+    assert not found["hidden"]

@@ -48,6 +48,16 @@ def test_a_run_at_work_is_compared_by_its_last_evaluation_and_a_set_by_its_varia
     assert compare.main([one, two]) == 0
 
 
+def test_a_run_of_stages_at_work_is_compared_by_the_last_evaluation_of_all_stages(tmp_path):
+    run(tmp_path / "run", CONFIG)
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    (tmp_path / "run" / "stages").mkdir()
+    rows = [{"step": 1, "val/accuracy": 0.3, "val/auc": 0.6}, {"step": 4, "val/accuracy": 0.4}]
+    run(tmp_path / "run" / "stages" / "0", CONFIG, rows=rows, summary={"val/accuracy": 0.3})
+    run(tmp_path / "run" / "stages" / "1", CONFIG, rows=[{"step": 2, "val/accuracy": 0.5}])
+    assert compare.read(tmp_path / "run")[1] == {"step": 6, "val/accuracy": 0.5, "val/auc": 0.6}
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_folders_that_are_no_runs(held, tmp_path, capsys):
     if held:

@@ -13,10 +13,10 @@ import pytest
 import toy
 from numpy.testing import assert_allclose
 
-from tl import build, finish, moved, optim
+from tl import build, finish, metrics, moved, optim
 from tl.evaluators import embedding
 from tl.report import plots, sections, sets
-from tl.report.html import write_set
+from tl.report.html import write_run, write_set
 
 
 def changes(groups, before, after, **settings):
@@ -88,8 +88,24 @@ def test_maps_of_features():
     assert (kept == labels).all()
     for rows in (np.ones((9, 6)), np.ones((40, 1)), np.full((40, 6), np.nan)):
         assert embedding.one_domain(rows, np.zeros(len(rows))) is None
-    assert len(sections.feature_maps(points, None, labels, ["a", "b"])) == 1
-    assert len(sections.feature_maps(points, labels, labels, ["a", "b"])) == 2
+    (by_class,) = sections.feature_maps(points, None, labels, ["a", "b"])
+    assert by_class["note"] == ""
+    assert [name for _, _, name in by_class["legend"]] == ["a", "b"]
+    by_domain, _ = sections.feature_maps(points, labels, labels, ["a", "b"])
+    assert [name for _, _, name in by_domain["legend"]] == ["source", "target"]
+
+
+def test_a_map_of_more_classes_than_marks_leaves_no_image_out():
+    """Of 45 classes with images those 40 with most have a mark; the first five have one image each, the others two."""
+    labels = np.concatenate([np.arange(45), np.arange(5, 45)])
+    points = np.random.default_rng(0).normal(size=(len(labels), 2))
+    (found,) = sections.feature_maps(points, None, labels, [f"class {i}" for i in range(50)])
+    assert [name for _, _, name in found["legend"]] == [f"class {i}" for i in range(5, 45)] + ["all other classes"]
+    assert len({(mark, colour) for mark, colour, _ in found["legend"]}) == 41
+    assert "80 images in 40 groups, 5 others" in found["figure"]
+    assert found["figure"].count("<use") == 85
+    assert found["note"].startswith("40 of the 45 classes have a mark of their own")
+    assert found["note"].endswith("the other 5 images are pale.")
 
 
 def test_bars_of_classes_and_the_worst_of_many():
@@ -155,6 +171,30 @@ def test_a_page_in_a_browser(which, dark, run, tmp_path):
         configs = {"a": {"lr": 1}, "b": {"lr": 2}}
         page = write_set(tmp_path, title="set", rows=rows, runs=runs, curves=curves, configs=configs, variants=variants)
     browser.judge(page, dark)
+
+
+@pytest.mark.parametrize("count", [10, 45])
+def test_long_names_of_many_classes_are_read_in_a_browser(count, tmp_path):
+    names = [f"class number {i}" for i in range(count)]
+    matrix = np.eye(count, dtype=int) + 1
+    labels = np.arange(4 * count) % count
+    page = write_run(
+        tmp_path,
+        title="run",
+        config={},
+        rows=[],
+        summary={"test/accuracy": 0.5},
+        classes=names,
+        points=(np.random.default_rng(0).normal(size=(len(labels), 2)), labels % 2, labels),
+        confusion=matrix,
+        class_report=metrics.class_report(matrix),
+    )
+    text = page.read_text()
+    (_, legend, *_) = re.findall(r'<ul class="legend" role="list">(.*?)</ul>', text, flags=re.DOTALL)
+    assert re.findall(r"</span>(.*?)</li>", legend) == names[:40] + ["all other classes"] * (count > 40)
+    assert ("40 of the 45 classes have a mark of their own" in text) == (count > 40)
+    assert ('title="class number 9"' in text) == (count <= sections.TABLE_CLASSES)
+    browser.judge(page, dark=False)
 
 
 def test_a_figure_has_the_colours_of_the_page():

@@ -96,11 +96,11 @@ class Run:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        self.spent.keep()
         # A process that fails alone must not wait here for the others' part of a checkpoint: they wait elsewhere.
         if kind is None or jax.process_count() == 1:
             self.checkpoints.close()
         self.log.close(failed=kind is not None)
+        self.spent.keep()
 
     def memory(self) -> Any:
         """What an evaluation gets as memory, made once of a state: it may take a pass over the data."""
