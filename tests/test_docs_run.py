@@ -83,8 +83,9 @@ GOES_ON = {
     "W-finetune": "configs/finetune.py:model=resnet50,data=folder:pictures",
     "W-scratch": "configs/scratch.py:data=npz:arrays.npz",
     "finetune": "configs/finetune.py:model=resnet50,data=folder:pictures",
+    "default/finetune/seed0": "configs/finetune.py:weights=bundled,data=digits,image_size=16,resize=16",
 }
-ANY_RUN = ("explain.md", "serving.md", "migrating.md")
+ANY_RUN = ("explain.md", "serving.md", "migrating.md", "pages.md")
 # A network and sizes in place of what a config without a row of toy.METHODS asks for.
 SHRUNK = {"steps": 2, "eval_every": 2, "batch_size": 8, "eval_batch_size": 8, "log_every": 1}
 
