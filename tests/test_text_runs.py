@@ -194,6 +194,7 @@ def test_adaptation_between_two_sets(tmp_path):
             r"config\.train_transforms changes images, but config\.data holds sentences",
         ),
         ({"mean": (0.5, 0.5, 0.5)}, r"config\.mean changes images, but config\.data holds sentences"),
+        ({"image_size": 64}, r"config\.image_size is of images, but config\.data holds sentences: set it to 0\."),
         ({"std": (0.5, 0.5, 0.5)}, r"config\.std changes images, but config\.data holds sentences"),
         ({"model": "lenet", "model_args": {}}, r"holds sentences: set config\.model='bert' or .*'lstm'"),
         ({"data": "digits"}, r"config\.model='bert' does not go with config\.data, which holds images"),

@@ -18,6 +18,7 @@ SMALL = {
     "log_every": 1,
 }
 
+UNSIZED = {"image_size": 0, "resize": 0}  # of what is no image
 LENET = {"model": "lenet", "model_args": {"widths": (4,), "hidden": 12}}  # compiles in a third of the time
 ADAPT = {
     **LENET,
@@ -79,6 +80,7 @@ EPISODES = {
 }
 # 16 entities in a circle, and relations between those so many places apart.
 GRAPH = {
+    **UNSIZED,
     "data": f"kg:{pathlib.Path(__file__).parent / 'golden' / 'graph'}",
     "model_args": {},
     "train_transforms": (),
@@ -112,6 +114,7 @@ ADAPTED = {**EPISODES, "model_args": {"widths": (4, 4), "pools": 2, "norm": "gro
 # Sentences of two kinds, and networks that read them in a second.
 SENTENCES = f"tsv:{pathlib.Path(__file__).parent / 'golden' / 'texts' / 'toy.tsv'}"
 TEXT = {
+    **UNSIZED,
     "data": SENTENCES,
     "weights": "none",
     "train_transforms": (),

@@ -139,6 +139,9 @@ def check_kind(config: Config, dataset: Dataset) -> None:
     for key in ("train_transforms", "strong_transforms", "mean", "std"):
         if config[key] and not train.pictures:
             raise InputError(f"config.{key} changes images, but config.data holds {train.holds}: set it to ().")
+    for key in ("image_size", "resize"):
+        if config[key] and not train.pictures and not config.get("zero_shot", {}).get("images"):
+            raise InputError(f"config.{key} is of images, but config.data holds {train.holds}: set it to 0.")
     for key, value in config.get("text", {}).items():
         if value and not train.written and train.field != "tokens":
             raise InputError(f"config.text.{key} is of sentences, but config.data holds {train.holds}: leave it out.")
