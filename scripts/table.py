@@ -52,7 +52,7 @@ def main(
         if options.list:
             waiting = {cell.sha for cell in todo}
             for cell in cells:
-                print(f"{'missing' if cell.sha in waiting else 'stands '}  {cell.key}, seed {cell.seed}")
+                print(f"{'missing' if cell.sha in waiting else 'stands '}  {cell.name}")
             return 0
         own = {cell.sha for cell in cells[options.part[0] - 1 :: options.part[1]]}
         todo = [cell for cell in todo if cell.sha in own]
@@ -83,7 +83,7 @@ def main(
         print(stop or "interrupted: run the same command again to go on.", file=sys.stderr)
         return 130
     for cell in failed:
-        print(f"failed: {cell.key}, seed {cell.seed}: {results.command(cell)}", file=sys.stderr)
+        print(f"failed: {cell.name}: {results.command(cell)}", file=sys.stderr)
     return 1 if failed else 0
 
 

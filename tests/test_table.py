@@ -130,6 +130,17 @@ def test_records_and_rows(bench):
     assert "Only a toy." in page
 
 
+def test_a_row_of_folds_in_place_of_seeds(bench, capsys):
+    folds = '"repeats": [{"outer": (i, 3)} for i in range(3)]'
+    bench.table.write_text(TABLE.replace('"overrides": {"labels": 5}', f'"overrides": {{"labels": 5}}, {folds}'))
+    assert bench("--list") == 0
+    assert "missing  a|b | s, seed 0, outer (1, 3)\n" in capsys.readouterr().out
+    assert bench() == 0
+    assert [seed for _, seed in bench.runs] == [0, 0, 0, 0, 1]
+    assert [row["n"] for row in bench.rows] == [3, 2], "one row of the three folds"
+    assert bench.rows[0]["command"].endswith("--config.labels=5 '--config.outer=[0, 3]' --config.seed=0")
+
+
 def test_a_failing_cell_is_said_and_the_others_go_on(bench, capsys):
     bench.fail = {1}
     assert bench() == 1

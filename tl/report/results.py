@@ -21,14 +21,16 @@ from tl.report.table import markdown_table, mean_std, number, spread
 REQUIRED = {"name", "metrics", "seeds", "cells", "seconds_per_cell"}
 OPTIONAL = {"title", "columns", "notes", "correlate"}
 TAU = "weighted Kendall tau"
-CELL = {"method", "setting", "config", "overrides", "metrics"}
+CELL = {"method", "setting", "config", "overrides", "metrics", "repeats"}
+OPEN = {"overrides", "metrics", "repeats"}  # what a cell may leave out
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One run of a table: a config, its overrides and one seed. `sha` is the resolved config's digest.
 
-    `metrics` are those of the table's that its summary has.
+    `metrics` are those of the table's that its summary has; `varied` are the keys beside the seed in which the runs of
+    a row differ.
     """
 
     method: str
@@ -38,10 +40,16 @@ class Cell:
     seed: int
     sha: str
     metrics: tuple[str, ...]
+    varied: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.method} | {self.setting}"
+
+    @property
+    def name(self) -> str:
+        """The key of its row, and which of the row's runs it is."""
+        return ", ".join([self.key, f"seed {self.seed}", *(f"{key} {self.overrides[key]}" for key in self.varied)])
 
 
 def check(table: Mapping[str, Any], stem: str) -> None:
@@ -60,7 +68,7 @@ def check(table: Mapping[str, Any], stem: str) -> None:
         raise unknown("metric to correlate with", table["correlate"], table["metrics"])
     seen = set()
     for cell in table["cells"]:
-        if set(cell) - {"overrides", "metrics"} != CELL - {"overrides", "metrics"}:
+        if set(cell) - OPEN != CELL - OPEN:
             raise InputError(f"a cell of the table {stem} has the keys {sorted(cell)}: give {sorted(CELL)}.")
         for metric in cell.get("metrics", ()):
             if metric not in table["metrics"]:
@@ -74,14 +82,21 @@ def check(table: Mapping[str, Any], stem: str) -> None:
 def expand(
     table: Mapping[str, Any], load: Callable[[str, Mapping[str, Any]], Any], digest: Callable[[Any], str]
 ) -> list[Cell]:
-    """All cells of a table, a row's seeds behind one another; loads each config, so a bad one fails here."""
+    """All cells of a table, a row's runs behind one another; loads each config, so a bad one fails here.
+
+    The runs of a row are one for each of the table's seeds or, where it has `repeats`, one for each of these changes,
+    such as {"outer": (0, 10)}, with the first seed.
+    """
     cells = []
     for entry in table["cells"]:
-        for seed in table["seeds"]:
-            overrides = {**entry.get("overrides", {}), "seed": seed}
+        runs = [(seed, {}) for seed in table["seeds"]]
+        runs = [(table["seeds"][0], change) for change in entry.get("repeats", ())] or runs
+        for seed, change in runs:
+            overrides = {**entry.get("overrides", {}), **change, "seed": seed}
             sha = digest(load(entry["config"], overrides))
             own = tuple(entry.get("metrics", table["metrics"]))
-            cells.append(Cell(entry["method"], entry["setting"], entry["config"], overrides, seed, sha, own))
+            names = entry["method"], entry["setting"], entry["config"]
+            cells.append(Cell(*names, overrides, seed, sha, own, tuple(change)))
     return cells
 
 
@@ -115,7 +130,7 @@ def run_cells(
     """
     failed = []
     for place, cell in enumerate(todo, start=1):
-        say(f"[{place}/{len(todo)}] {cell.key}, seed {cell.seed}")
+        say(f"[{place}/{len(todo)}] {cell.name}")
         # Another process on these files may have finished it since the start.
         if cell.sha in kept(read_lines(records)):
             say("  stands already")
@@ -152,7 +167,8 @@ def aggregate(
     groups: dict[tuple[str, str], dict[str, list[Cell]]] = {}
     for cell in cells:
         if cell.sha in stands:
-            recipe = json.dumps([cell.config, plain({**cell.overrides, "seed": None})], sort_keys=True)
+            alike = {key: value for key, value in cell.overrides.items() if key not in ("seed", *cell.varied)}
+            recipe = json.dumps([cell.config, plain(alike)], sort_keys=True)
             members = groups.setdefault((cell.method, cell.setting), {}).setdefault(recipe, [])
             if cell.sha not in {member.sha for member in members}:
                 members.append(cell)
@@ -234,7 +250,8 @@ def page(sections: Iterable[str]) -> str:
     head = (
         "# Results\n\n"
         "Made by `scripts/table.py` from the finished cells in `docs/results/`; not written by hand. "
-        "Figures are mean ± sample standard deviation over seeds (number of runs); seconds are their sum.\n"
+        "Figures are mean ± sample standard deviation over seeds, or folds where a table says so (number of runs); "
+        "seconds are their sum.\n"
     )
     return "\n".join([head, *sections])
 
