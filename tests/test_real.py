@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tl import weights
+from tl.data.sources import open_source
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PUBLISHED = {20: 0.9173, 32: 0.9263, 44: 0.9310, 56: 0.9339}
@@ -57,3 +58,25 @@ def test_frozen_mobilenet_separates_ants_from_bees(tl_data, tmp_path):
     )
     summary = summary_of(spec, tmp_path / "w")
     assert summary["test/accuracy"] >= 0.94
+
+
+def test_complex_finds_the_answers_of_a_real_graph(tl_data, tmp_path):
+    """One of the seeds of docs/results.md; 661 triples of UMLS are tested, both ways."""
+    settings = "epochs=20,method_args.rank=100,method_args.n3=0.003,seed=0"
+    spec = f"configs/complex.py:data=kg:{tl_data}/kg/umls.tar.gz,{settings}"
+    summary = summary_of(spec, tmp_path / "w")
+    assert summary["test/mrr"] >= 0.93
+    assert summary["test/hits10"] >= 0.99
+
+
+def test_wordnet_is_read_whole_and_nothing_tested_is_learnt(tl_data):
+    found = open_source(f"kg:{tl_data}/kg/WN18RR.tar.gz", kind="ranking")
+    assert (len(found.classes), len(found.relations)) == (40_943, 22)
+    # The counts of Dettmers et al. 2018, twice: each triple asks for its tail and for its head.
+    assert {name: len(split) for name, split in found.splits.items()} == {"train": 173_670, "val": 6_068, "test": 6_268}
+    triples = {
+        name: {(*split.load(i).tolist(), int(split.labels["label"][i])) for i in range(len(split))}
+        for name, split in found.splits.items()
+    }
+    assert not triples["train"] & triples["test"]
+    assert not triples["train"] & triples["val"]
