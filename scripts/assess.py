@@ -94,7 +94,7 @@ def show(found: Mapping[str, Any]) -> None:
     )
     if "fairness" in found:
         rows, gaps = found["fairness"]["groups"], found["fairness"]["gaps"]
-        between = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in found["fairness"]["intervals"].items()}
+        between = {name: interval(*ends) for name, ends in found["fairness"]["intervals"].items()}
         several = len(next(iter(rows.values()))["tpr"]) > 2
         print_table(
             "groups" + (", rates are means over classes" if several else ", rates are those of the second class"),
@@ -115,6 +115,13 @@ def show(found: Mapping[str, Any]) -> None:
     if "membership" in found:
         told = found["membership"]
         print(f"training images told by their loss: AUC {told['auc']:.4f}, advantage {told['advantage']:.4f}")
+
+
+def interval(low: float, high: float, known: float) -> str:
+    """As it is printed, with the share of the samples in which there was such a figure, where it is not all."""
+    if not known:
+        return "-"
+    return f"{low:.4f} to {high:.4f}" + (f", in {known:.0%} of the samples" if known < 1 else "")
 
 
 def rate(values: np.ndarray) -> float:

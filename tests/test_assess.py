@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import types
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,6 +49,23 @@ def test_of_several_classes_the_largest_gap_counts_and_a_group_without_a_class_d
     assert (same["tpr_gap"], same["fpr_gap"], same["worst_group"]) == (0, 0, 1)
 
 
+def test_a_gap_that_no_class_has_in_two_groups_is_none():
+    labels = np.array([0, 0, 1, 1])
+    apart = fairness.gaps(labels, np.array([0, 1, 1, 1]), np.array(list("xxyy")), 2)
+    assert np.isnan([apart["tpr_gap"], apart["fpr_gap"], apart["equalised_odds"]]).all()
+    assert_allclose([apart["accuracy_gap"], apart["demographic_parity"]], 1 / 2)
+
+
+def test_samples_without_a_figure_do_not_pull_its_interval():
+    """Of a small group two are positive and both are missed: where one of them is drawn the gap is 1, else unknown."""
+    labels = np.r_[1, 1, np.zeros(10, int), np.tile([0, 1], 250)]
+    said = np.r_[np.zeros(12, int), labels[12:]]
+    table = {"labels": labels, "predicted": said, "groups": np.repeat(["x", "y"], [12, 500])}
+    low, high, known = fairness.intervals(partial(fairness.gaps, classes=2), table, times=300)["tpr_gap"]
+    assert (low, high) == (1, 1)
+    assert_allclose(known, 1 - (10 / 12) ** 12, atol=0.05)
+
+
 def test_intervals_are_percentiles_of_samples_that_keep_the_groups():
     rng = np.random.default_rng(0)
     table = {"right": rng.uniform(size=400) < 0.7, "groups": np.repeat(["x", "y"], [390, 10])}
@@ -57,7 +75,8 @@ def test_intervals_are_percentiles_of_samples_that_keep_the_groups():
         sizes.add((groups == "y").sum())
         return {"accuracy": right.mean()}
 
-    low, high = fairness.intervals(of, table, times=400)["accuracy"]
+    low, high, known = fairness.intervals(of, table, times=400)["accuracy"]
+    assert known == 1
     half = 1.96 * np.sqrt(0.7 * 0.3 / 400)
     assert sizes == {10}
     assert_allclose([low, high], table["right"].mean() + np.array([-half, half]), atol=0.012)
@@ -83,6 +102,8 @@ def test_the_temperature_undoes_what_scaled_the_logits():
     labels = np.array([rng.choice(3, p=row) for row in metrics.softmax(logits)])
     assert_allclose(metrics.temperature(2.5 * logits, labels) / metrics.temperature(logits, labels), 2.5, rtol=1e-3)
     assert_allclose(metrics.temperature(logits, labels), 1, atol=0.05)
+    assert_allclose(metrics.temperature(300 * logits, labels), 300, rtol=0.05)
+    assert np.isnan(metrics.temperature(logits, logits.argmax(axis=1))), "the colder the better, without end"
 
 
 def test_membership():
@@ -113,9 +134,9 @@ def test_a_finished_run_is_judged(workdir, tmp_path, capsys):
     assert_allclose(found["calibration"]["calibrated/accuracy"], exact)
     assert found["calibration"]["as it is/ece"] == pytest.approx(summary["test/ece"], abs=1e-4)
     assert found["fairness"]["groups"]["second"]["n"] == -(-len(of.split) // 3)
-    low, high = found["fairness"]["intervals"]["accuracy"]
+    low, high, _ = found["fairness"]["intervals"]["accuracy"]
     assert low < exact < high
-    low, high = found["fairness"]["intervals"]["group/second"]
+    low, high, _ = found["fairness"]["intervals"]["group/second"]
     assert low < found["fairness"]["groups"]["second"]["accuracy"] < high
     assert len(found["corruptions"]["contrast"]) == 5
     for attack in ("FGSM", "PGD"):
@@ -187,6 +208,7 @@ def test_an_end_of_a_name_that_fits_two_files_is_no_group(tmp_path):
         (["--groups", "none.csv#a"], "there is no file 'none.csv'"),
         (["--groups", "FILE#sex"], "unknown column of"),
         (["--groups", "FILE#hand"], "has no row for"),
+        (["--groups", "OLD#hand"], "is no text in UTF-8"),
         (["--corruptions", "rain"], "unknown corruption 'rain'"),
         (["--attacks", "0"], "a pixel changes by more than 0"),
         (["--on", "target"], "unknown set of images 'target'"),
@@ -197,6 +219,9 @@ def test_an_end_of_a_name_that_fits_two_files_is_no_group(tmp_path):
 )
 def test_what_cannot_be_judged(arguments, said, workdir, tmp_path, capsys):
     (tmp_path / "who.csv").write_text("file,hand\nnobody.png,left\n")
-    arguments = [argument.replace("FILE", str(tmp_path / "who.csv")) for argument in arguments]
+    (tmp_path / "old.csv").write_bytes("file,hand,grün\n".encode("latin-1"))
+    files = {"FILE": tmp_path / "who.csv", "OLD": tmp_path / "old.csv"}
+    for name, path in files.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
     assert assess.main(["--workdir", str(workdir[0]), *arguments]) == 2
     assert said in capsys.readouterr().err

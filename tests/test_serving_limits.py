@@ -94,6 +94,21 @@ def test_a_head_that_does_not_come_whole(impatient, begun):
     assert not said
 
 
+def test_a_body_that_ends_with_its_connection(impatient, caplog):
+    """Is the client's doing, and no error of the server."""
+    with socket.create_connection(impatient, timeout=10) as connection:
+        connection.sendall(HEAD + b"abc")
+    counted = ""
+    for _ in range(100):
+        counted = httpx.get("http://{}:{}/metrics".format(*impatient)).text
+        if "/predict" in counted:
+            break
+        time.sleep(0.05)
+    assert 'tl_requests_total{path="/predict",status="400"}' in counted
+    assert 'status="500"' not in counted
+    assert "ClientDisconnect" not in caplog.text
+
+
 def test_half_a_head_behind_a_whole_request(impatient):
     """Between requests uvicorn's own clock runs, which the first byte of the next stops."""
     with socket.create_connection(impatient, timeout=10) as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from tl.data.base import Dataset, Split
 from tl.errors import InputError, unknown
 from tl.predictor import Predictor
 from tl.tasks import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +75,20 @@ def two_sided(outputs: Any, pad: Callable[..., Any] = np.pad) -> Any:
 def calibration(of: Assessed) -> dict[str, float]:
     """The loss and the calibration error as they are, and with outputs divided by a temperature fitted on val.
 
-    The latter where there is a val, and it is not what is judged.
+    The latter where there is a val in which some answer is wrong, and it is not what is judged.
     """
     val, plain = of.dataset.splits.get("val"), logits(of, of.split)
     found, ways = {}, {"as it is": plain}
     if val and of.name != "val":
-        found["temperature"] = metrics.temperature(logits(of, val), val.labels[of.task.name].astype(np.int64))
-        ways["calibrated"] = plain / found["temperature"]
+        fitted = metrics.temperature(logits(of, val), val.labels[of.task.name].astype(np.int64))
+        if np.isfinite(fitted):
+            found["temperature"] = fitted
+            ways["calibrated"] = plain / fitted
+        else:
+            log.warning(
+                "no temperature can be fitted: all %d images of val are answered right; a larger val may have mistakes",
+                len(val),
+            )
     for name, values in ways.items():
         figures = metrics.classification(values, of.labels)
         found |= {f"{name}/{key}": figures[key] for key in ("accuracy", "loss", "ece")}
@@ -114,8 +124,11 @@ def _of_table(of: Assessed, by: str) -> np.ndarray:
     file, _, column = by.rpartition("#")
     if not file or not pathlib.Path(file).is_file():
         raise InputError(f"--groups {by} must be domain, folder:N or FILE.csv#COLUMN, and there is no file '{file}'.")
-    with pathlib.Path(file).open(newline="", encoding="utf-8-sig") as text:
-        rows = list(csv.DictReader(text))
+    try:
+        with pathlib.Path(file).open(newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.DictReader(text))
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{file}' is no text in UTF-8 ({error.reason}): save it as that.") from error
     if not rows or not {"file", column} <= rows[0].keys():
         raise unknown(f"column of '{file}' (with `file`)", column, rows[0] if rows else ())
     known: dict[str, str] = {}

@@ -35,7 +35,10 @@ def by_group(labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, clas
 
 
 def gaps(labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, classes: int) -> dict[str, float]:
-    """What sets the groups apart, 0 where nothing does; `worst_group` is the lowest accuracy of any."""
+    """What sets the groups apart, 0 where nothing does, NaN where no class has the figure in two groups.
+
+    `worst_group` is the lowest accuracy of any.
+    """
     rows = list(by_group(labels, predicted, groups, classes).values())
     accuracy = [row["accuracy"] for row in rows]
     asked = slice(1, None) if classes == 2 else slice(None)
@@ -47,23 +50,26 @@ def gaps(labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, classes:
         "tpr_gap": apart["tpr"],
         "fpr_gap": apart["fpr"],
         "demographic_parity": apart["chosen"],
-        "equalised_odds": max(apart["tpr"], apart["fpr"]),
+        "equalised_odds": float(np.maximum(apart["tpr"], apart["fpr"])),  # NaN where either is
     }
 
 
 def _spread(values: np.ndarray) -> float:
-    """(G, C) of each group -> the largest difference of any class; of a class, groups without a figure do not count."""
-    there = np.isfinite(values)
-    high, low = np.where(there, values, -np.inf).max(axis=0), np.where(there, values, np.inf).min(axis=0)
-    return float(np.max(np.where(there.sum(axis=0) > 1, high - low, 0.0)))
+    """(G, C) of each group -> the largest difference of any class; of a class, groups without a figure do not count.
+
+    NaN where every class has the figure in one group alone, or in none.
+    """
+    values = values[:, np.isfinite(values).sum(axis=0) > 1]
+    return float(np.max(np.nanmax(values, axis=0) - np.nanmin(values, axis=0))) if values.size else float("nan")
 
 
 def intervals(
     of: Callable[..., Mapping[str, float]], table: Table, *, times: int = 1000, share: float = 0.95, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """{figure: (low, high)} of `of(**table)` over samples with replacement from each of `groups` (percentiles).
+) -> dict[str, tuple[float, float, float]]:
+    """{figure: (low, high, known)} of `of(**table)` over samples with replacement from each of `groups` (percentiles).
 
-    Each group keeps its size, so that a small one is in every sample (Efron and Tibshirani 1993, chapter 13).
+    Each group keeps its size, so that a small one is in every sample (Efron and Tibshirani 1993, chapter 13). `known`
+    is the share of the samples in which there is such a figure: the others, NaN, do not count.
     """
     members = [np.flatnonzero(table["groups"] == group) for group in np.unique(table["groups"])]
     drawn: dict[str, list[float]] = {}
@@ -72,5 +78,9 @@ def intervals(
         rows = np.concatenate([rng.choice(own, len(own)) for own in members])
         for name, value in of(**{field: values[rows] for field, values in table.items()}).items():
             drawn.setdefault(name, []).append(value)
-    ends = [50 * (1 - share), 50 * (1 + share)]
-    return {name: (float(low), float(high)) for name, v in drawn.items() for low, high in [np.percentile(v, ends)]}
+    ends, found = [50 * (1 - share), 50 * (1 + share)], {}
+    for name, values in drawn.items():
+        there = [value for value in values if np.isfinite(value)]
+        low, high = np.percentile(there, ends) if there else (np.nan, np.nan)
+        found[name] = (float(low), float(high), len(there) / times)
+    return found

@@ -156,14 +156,20 @@ def regression(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """(N, C) logits and (N,) labels -> T for which the loss of logits / T is least (Guo et al. 2017, section 4.2)."""
+    """(N, C) logits and (N,) labels -> T for which the loss of logits / T is least (Guo et al. 2017, section 4.2).
+
+    NaN where every label has the largest logit: the loss then falls without end as T goes to 0.
+    """
     from scipy.optimize import minimize_scalar
+
+    if (np.argmax(logits, axis=1) == labels).all():
+        return float("nan")
 
     def loss(log: float) -> float:
         picked = softmax(np.asarray(logits, np.float64) / np.exp(log))[np.arange(len(labels)), labels]
         return -np.log(np.maximum(picked, 1e-300)).mean()
 
-    found: Any = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-5})
+    found: Any = minimize_scalar(loss, bounds=(-10, 10), method="bounded", options={"xatol": 1e-5})
     return float(np.exp(found.x))
 
 

@@ -206,27 +206,50 @@ def run_ensemble(config: Config, folder: pathlib.Path, run_one: RunOne, *, quiet
     workdir.claim(folder, config)
     spent.open(folder)
     summary: Summary = {}
+    alone: dict[str, Summary] = {}
     folders = [folder / f"member{number}" for number in range(len(specs))]
     for own, spec in zip(folders, specs, strict=True):
         member = configs.merged(config, {"weights": spec, "combine": "soup"})
         with spent.part(own):
             done = run_one(member, own, quiet=quiet)
         summary |= {f"{own.name}/{key}": value for key, value in done.items() if key.startswith(EVALUATED)}
+        alone[own.name] = done
     tables = [dict(np.load(own / "predictions.npz")) for own in folders]
     streams = [stream.rstrip("/") for stream in EVALUATED if f"{stream}label" in tables[0]]
     classes = tuple(str(i) for i in range(max(2, tables[0][f"{streams[0]}/outputs/label"].shape[1])))
     task = tasks.make("label", config.task, classes)
+    together: Summary = {}
     for stream in streams:
         outputs = [table[f"{stream}/outputs/label"] for table in tables]
         if config.combine == "interpolate":
             joint = outputs[0] + config.interpolation * (outputs[1] - outputs[0])
         else:
             joint = task.outputs_of(np.mean([task.probabilities(own) for own in outputs], axis=0))
-        summary |= {f"{stream}/{k}": v for k, v in task.metrics(joint, tables[0][f"{stream}/label"]).items()}
+        together |= {f"{stream}/{k}": v for k, v in task.metrics(joint, tables[0][f"{stream}/label"]).items()}
+    summary |= together
     summary |= {"members": len(specs), "seed": config.seed, "commit": provenance.commit()}
     summary["time/wall_s"] = spent.total(folders)
     if jax.process_index() == 0:
+        write_ensemble(folder, config.combine, together, alone)
         write_atomic(folder / "summary.json", json.dumps(plain(summary), indent=1))
     if not quiet:
         print(headline(summary))
     return summary
+
+
+def write_ensemble(folder: pathlib.Path, name: str, together: Summary, alone: Mapping[str, Summary]) -> None:
+    """`folder/report.html`: what the members in `folder` say together, under `name`, beside what each says alone."""
+    html.write_set(
+        folder,
+        title=folder.name,
+        rows=[
+            (own, key, figures[key], 0.0, 1)
+            for own, figures in {name: together, **alone}.items()
+            for key in together
+            if key in figures
+        ],
+        runs={own: (f"{own}/report.html", done) for own, done in alone.items()},
+        curves={},
+        variants={own: [own] for own in alone},
+        command=provenance.command(),
+    )

@@ -96,7 +96,7 @@ def get_config(full: bool) -> dict:
         "title": "Few labels and a knowledge graph",
         "metrics": list(METRICS),
         "columns": METRICS,
-        "seconds_per_cell": 10,
+        "seconds_per_cell": 25,
         "seeds": [0, 1, 2],
         "cells": [
             cell(name, labels, way)

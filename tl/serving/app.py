@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,13 +65,7 @@ def make(network: Network, limits: Limits) -> Starlette:
         if figures.busy > limits.together:  # with this one
             raise later()
         explain = asked(request)
-        try:
-            async with asyncio.timeout(limits.seconds):
-                named = await pictures(request, limits)
-        except TimeoutError:
-            raise HTTPException(
-                408, f"the body took longer than {limits.seconds:g} s to arrive: send it faster."
-            ) from None
+        named = await arrived(request, limits)
         figures.images += len(named)
         try:
             async with asyncio.timeout(limits.seconds):
@@ -134,6 +128,17 @@ def asked(request: Request) -> bool:
     if value not in ("true", "1", "false", "0"):
         raise HTTPException(400, f"explain='{value[:40]}' is neither true nor false.")
     return value in ("true", "1")
+
+
+async def arrived(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+    """What `pictures` gives, if it is there in time."""
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await pictures(request, limits)
+    except TimeoutError:
+        raise HTTPException(408, f"the body took longer than {limits.seconds:g} s to arrive: send it faster.") from None
+    except ClientDisconnect:  # nobody reads this answer, but it is counted as what it is
+        raise HTTPException(400, "the connection ended before the body did.") from None
 
 
 async def pictures(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
