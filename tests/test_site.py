@@ -74,6 +74,7 @@ def test_every_method_says_its_equation_its_source_and_its_hyper_parameters():
 def test_every_method_has_a_page_with_its_defaults_its_command_and_its_figures():
     made = pages.made()
     assert {f"methods/{name}.md" for name in pages.names()} <= set(made)
+    assert not [name for name in pages.names() if "## Results" not in made[f"methods/{name}.md"]], "no table"
     dan = made["methods/dan.md"]
     assert "exp(-|f(a) - f(b)|^2 / (2 c m))" in dan
     assert "| `scales` | `(0.125, 0.25, 0.5, 1.0, 2.0)` |" in dan
