@@ -58,6 +58,13 @@ def test_other_answers_of_all_files_are_known(tmp_path):
     assert_array_equal(found["test"].labels["known"], [[-1], [1]])
 
 
+def test_triples_that_are_held_twice_are_counted(tmp_path, caplog):
+    opened(written(tmp_path, test=FAMILY["test"] + FAMILY["valid"] + FAMILY["train"]))
+    assert "4 of the 5 triples of test.txt of " in caplog.text
+    assert "are in train.txt or valid.txt, too, or there twice: figures are too good by them" in caplog.text
+    assert "of valid.txt of" not in caplog.text
+
+
 def test_an_archive_is_its_folder(tmp_path):
     with tarfile.open(tmp_path / "graph.tar.gz", "w:gz") as archive:
         archive.add(FOLDER, arcname="somewhere/inside")

@@ -78,6 +78,12 @@ def test_scores_of_sentences(tmp_path):
         ("a.tsv", b"1\tgood\n0\tcaf\xe9\n", r"a\.tsv', line 2, is not utf-8 \(byte 0xe9\): save the file as utf-8"),
         ("a.csv", "label,sentence\n1,good\n", r"a\.csv' has no column 'text'"),
         ("a.csv", "label,text\n1,\n", r"a\.csv', line 2, has no text"),
+        ("a.csv", "label,text,text\n1,good,1\n", r"a\.csv' has several columns 'text'"),
+        ("a.csv", '"label,text\n1,good\n', r"a\.csv', line \d: .*: close every quote"),
+        ("a.tsv", "mood\treview\n" + "0\tbad\n1\tgood\n" * 9, r"seems to begin with .* 'mood' and 'review': drop"),
+        ("a.tsv", "mood\treview\n" + "no\tbad\nyes\tgood\n" * 9, r"seems to begin with .* 'mood' and 'review': drop"),
+        ("a.tsv", "yes\tgood film\n" * 9, r"a\.tsv' has one class, 'yes', and there is nothing to tell apart"),
+        ("a.tsv", "0\tbad\n1\tgood\n", r"2 training sentences are too few to cut a test split from"),
         ("a.csv", "label,text\n1,good\n0,dull, really\n", r"a\.csv', line 3, has more columns .* commas in quotes"),
         ("a.csv", "label,text\n", r"a\.csv' holds no sentences"),
         ("a.tsv", "1\tbad\n5\tgood\n" * 9, "without training sentences: '0', .*; number the classes from 0, or write"),
@@ -110,9 +116,20 @@ def test_labels_that_are_none(tmp_path):
     (tmp_path / "b.tsv").write_text("0.5\tfilm\n4,5\tplay\n")
     with pytest.raises(InputError, match=r"are names, such as '4,5', and a regression has numbers"):
         sources.open_whole(f"tsv:{tmp_path / 'b.tsv'}", kind="regression")
+    (tmp_path / "d.tsv").write_text("good\tfilm\ngood\tplay\n")
+    with pytest.raises(InputError, match=r"are names, such as 'good', and a regression has numbers"):
+        sources.open_whole(f"tsv:{tmp_path / 'd.tsv'}", kind="regression")
     (tmp_path / "c.csv").write_text('label,text\n0,film\n1,"play\n0,more\n')
     with pytest.raises(InputError, match="close every quote"):
         sources.open_whole(f"csv:{tmp_path / 'c.csv'}")
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_lines_that_end_as_on_an_old_mac(tmp_path, name):
+    between = "\t" if name.endswith("tsv") else ","
+    rows = ["label,text"] * (between == ",") + [f"{i % 2}{between}film {i}" for i in range(20)]
+    found = sources.open_whole(f"{name[-3:]}:{written(tmp_path / name, chr(13).join(rows))}")
+    assert texts.sentences(found.splits["train"]) == [f"film {i}" for i in range(20)]
 
 
 def test_a_long_sentence_of_a_table_is_read(tmp_path):

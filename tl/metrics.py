@@ -101,7 +101,8 @@ def tagging(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dic
     """(N, L, C) logits and (N, L) tags, NONE where none is asked for -> figures of entities and of tokens.
 
     Precision, recall and F1 are those of CoNLL's conlleval: an entity counts where type, first and last word are
-    right, all sentences together. `f1_TYPE` for each type. NaN as in `classification`.
+    right, all sentences together; words that are not asked for, such as those behind config.text.length, are not there.
+    `f1_TYPE` for each type. NaN as in `classification`.
     """
     if not np.isfinite(logits).all():
         return dict.fromkeys(tagging(np.zeros_like(logits), labels, names), float("nan"))

@@ -111,7 +111,7 @@ def _parse(text: bytes, file: str, source: str) -> list[Triple]:
 
 
 def _check_trained(triples: Mapping[str, list[Triple]], source: str) -> None:
-    """InputError for a relation that train does not know; a line on the log for entities."""
+    """InputError for a relation that train does not know; a line on the log for entities and for triples held twice."""
     learnt = {between for _, between, _ in triples["train"]}
     strange = sorted({between for part in triples.values() for _, between, _ in part} - learnt)
     if strange:
@@ -119,6 +119,13 @@ def _check_trained(triples: Mapping[str, list[Triple]], source: str) -> None:
             f"{len(strange)} relations of '{source}' are not in train.txt, such as '{strange[0]}': nothing can be "
             "learnt of them; take their triples out."
         )
+    for name, earlier in (("val", ("train",)), ("test", ("train", "val"))):
+        known = set().union(*(triples[part] for part in earlier))
+        if again := len(triples[name]) - len(set(triples[name]) - known):
+            logging.getLogger(__name__).warning(
+                "%d of the %d triples of %s of '%s' are in %s, too, or there twice: figures are too good by them",
+                *(again, len(triples[name]), FILES[name], source, " or ".join(FILES[part] for part in earlier)),
+            )
     seen = {name for head, _, tail in triples["train"] for name in (head, tail)}
     new = {name for part in triples.values() for head, _, tail in part for name in (head, tail)} - seen
     if new:

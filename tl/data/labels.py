@@ -42,7 +42,8 @@ def convert(
         floats = {split: y.astype(np.float32) for split, y in shaped.items()}
     _check_finite(floats, source)
     if kind == "regression":
-        if len(names) > 1 and any(y.ndim == 1 for y in floats.values()):
+        words = names and source.startswith(("tsv:", "csv:"))  # whose classes are the labels' own names
+        if (words or len(names) > 1) and any(y.ndim == 1 for y in floats.values()):
             raise InputError(
                 f"labels of '{source}' are names, such as '{names[-1]}', and a regression has numbers: is it a comma "
                 "for a point, or the name of a column?"

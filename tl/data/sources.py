@@ -76,6 +76,10 @@ def open_source(
     if has_classes:
         occurring = set(range(len(names)) if not classes else np.unique(np.concatenate(list(strata.values()))))
         _check_trained(parts, task, names, occurring, source)
+    if kind == "classification" and len(names) == 1:
+        raise InputError(
+            f"'{source}' has one class, '{names[0]}', and there is nothing to tell apart: name other data."
+        )
     if kind == "tags":
         tagged.check_types(parts, task, names, source)
     if per_class:

@@ -108,7 +108,9 @@ def _cut(parts: dict[str, Split], strata: dict[str, np.ndarray], name: str, chos
     """Move the `chosen` rows of train into a new split `name`."""
     rest = others(len(parts["train"]), chosen)
     if not len(rest) or not len(chosen):
-        raise InputError(f"{len(parts['train'])} training images are too few to cut a {name} split from.")
+        raise InputError(
+            f"{len(parts['train'])} training {parts['train'].holds} are too few to cut a {name} split from."
+        )
     parts[name], strata[name] = parts["train"].take(chosen), strata["train"][chosen]
     parts["train"], strata["train"] = parts["train"].take(rest), strata["train"][rest]
 

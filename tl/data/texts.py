@@ -9,6 +9,7 @@ import io
 import logging
 import pathlib
 import re
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,8 @@ def _opened(argument: str, kind: str, rows: Callable[[str, pathlib.Path], Rows])
     held = {split: (path, _checked(rows(text, path), path)) for split, (path, text) in read.items()}
     stored = {split: [label for _, label, _ in found] for split, (_, found) in held.items()}
     labels, classes = _numbers(stored)
+    if kind == "tsv":
+        _check_headings(held)
     parts = {
         split: Split(
             [sentence for _, _, sentence in found].__getitem__,
@@ -84,7 +87,8 @@ def contents(argument: str, kind: str) -> tuple[dict[str, tuple[pathlib.Path, st
 
 def _decoded(content: bytes, path: pathlib.Path) -> str:
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
+        return text if "\n" in text else text.replace("\r", "\n")  # old Macs end lines so
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(
@@ -105,9 +109,12 @@ def _by_tab(text: str, path: pathlib.Path) -> Rows:
 def _by_column(text: str, path: pathlib.Path) -> Rows:
     library.field_size_limit(LONGEST)
     reader = library.DictReader(io.StringIO(text), strict=True)
-    if missing := {"label", "text"} - set(reader.fieldnames or ()):
-        raise InputError(f"'{path}' has no column '{min(missing)}': its first line must name label and text.")
     try:
+        names = list(reader.fieldnames or ())
+        for name in ("label", "text"):
+            if names.count(name) != 1:
+                found = "several columns" if name in names else "no column"
+                raise InputError(f"'{path}' has {found} '{name}': its first line must name label and text, once each.")
         for row in reader:
             if None in row:  # where the reader puts what is behind the last column
                 raise InputError(
@@ -117,6 +124,28 @@ def _by_column(text: str, path: pathlib.Path) -> Rows:
             yield reader.line_num, row["label"] or "", row["text"] or ""
     except library.Error as error:
         raise InputError(f"'{path}', line {reader.line_num}: {error}: close every quote that is opened.") from error
+
+
+def _check_headings(held: Mapping[str, tuple[pathlib.Path, list[tuple[int, str, str]]]]) -> None:
+    """InputError for a file whose first line is like no other: no number before numbers, or the one word of a class."""
+    every = Counter(label for _, found in held.values() for _, label, _ in found)
+    for path, found in held.values():
+        if len(found) < 2 or every[found[0][1]] > len(held) or _is_number(found[0][1]):
+            continue
+        (_, label, sentence), *rest = found
+        if " " not in sentence or all(_is_number(other) for _, other, _ in rest):
+            raise InputError(
+                f"'{path}' seems to begin with names of columns, '{label}' and '{sentence[:40]}': drop that line, or "
+                "name a csv:FILE with the columns label and text."
+            )
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked(rows: Rows, path: pathlib.Path) -> list[tuple[int, str, str]]:
@@ -209,7 +238,8 @@ def at_tokens(name: str, split: Split, sentences: Sequence[Sequence[str]], text:
     count = sum(map(len, sentences))
     if lost := count - int((words >= 0).sum()):
         logging.getLogger(__name__).warning(
-            "%d of %d words of %s have no token, cut off or without a letter: no tag of theirs is learnt or asked for",
+            "%d of %d words of %s have no token, cut off or without a letter: no tag of theirs is learnt or asked for, "
+            "and figures of entities are of the other words",
             *(lost, count, name),
         )
     return {
