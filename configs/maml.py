@@ -1,4 +1,4 @@
-"""MAML: a start from which a few steps on an episode's few labelled images is enough.
+"""MAML: a start from which a few steps on an episode's few labelled images are enough.
 
 python main.py --config configs/maml.py
 python main.py --config configs/maml.py:method_args.first_order=True

@@ -25,6 +25,7 @@ from tl.errors import InputError
 from tl.exported.load import Model
 from tl.exported.prepare import prepare
 from tl.predictor import Predictor
+from tl.serving.network import Network
 
 # One run for each kind of export: name -> config file and settings.
 RUNS = {
@@ -243,3 +244,31 @@ def test_onnx_that_differs_or_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(InputError, match=r"ONNX needs the package jax2onnx: pip install -e '.\[onnx\]'"):
         onnx.write(same, {}, tmp_path, images)
+
+
+def zeroed(path):
+    """Weights that can be read and are others."""
+    with np.load(path) as file:
+        others = {name: np.zeros_like(values) for name, values in file.items()}
+    np.savez(path, **others)
+
+
+@pytest.mark.parametrize(
+    ("name", "hurt", "said"),
+    [
+        ("model.json", lambda path: path.write_text(path.read_text()[:-9]), "not as it was exported"),
+        ("weights.npz", lambda path: path.write_bytes(path.read_bytes()[:-9]), "not as it was exported"),
+        ("weights.npz", zeroed, "not as it was exported"),
+        ("predict.jax", lambda path: path.write_bytes(path.read_bytes()[:9]), "not as it was exported"),
+        ("grad_cam.jax", lambda path: path.unlink(), "no longer there"),
+        ("SHA256SUMS", lambda path: path.unlink(), "it has no SHA256SUMS"),
+    ],
+)
+def test_a_folder_that_is_not_as_it_was_exported_is_not_served(made, tmp_path, name, hurt, said):
+    other = shutil.copytree(made("digits")[0] / "out", tmp_path / "other")
+    (other / "README.md").write_text("a card that its owner has gone on with")
+    Network(other, 1)
+    hurt(other / name)
+    with pytest.raises(InputError, match=rf"{name}.*scripts/export\.py") as error:
+        Network(other, 1)
+    assert said in str(error.value)

@@ -204,7 +204,7 @@ def test_an_ensemble_averages_probabilities_and_a_soup_weights(finished, tmp_pat
     assert between["test/accuracy"] == pytest.approx((predicted == tables[0]["test/label"]).mean())
     page = (tmp_path / "e" / "report.html").read_text()
     assert all(word in page for word in ("ensemble", 'href="member0/report.html"', 'href="member1/report.html"'))
-    with pytest.raises(InputError, match=r"is made of several and has no weights of its own: .* such as .*member0\.$"):
+    with pytest.raises(InputError, match=r"is made of several and has no weights of its own: .* as .*member0\.$"):
         predictor.load(tmp_path / "e")
     alone = toy.toy_config("configs/evaluate.py", steps=0, weights=f"run:{finished}", combine="interpolate")
     with pytest.raises(InputError, match="between two networks, not 1"):

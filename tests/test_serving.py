@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import random
-import shutil
 import threading
 import time
 from collections import Counter
@@ -271,31 +270,3 @@ def test_what_cannot_be_served(folder, tmp_path, capsys):
     cut = encoded(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))[:90]
     with pytest.raises(InputError, match=r"'x' is broken or no picture \(.*\); mend or remove it\.$"):
         Network(folder, 1).read(cut, "x")  # whoever asks has no config
-
-
-def zeroed(path):
-    """Weights that can be read and are others."""
-    with np.load(path) as file:
-        others = {name: np.zeros_like(values) for name, values in file.items()}
-    np.savez(path, **others)
-
-
-@pytest.mark.parametrize(
-    ("name", "hurt", "said"),
-    [
-        ("model.json", lambda path: path.write_text(path.read_text()[:-9]), "not as it was exported"),
-        ("weights.npz", lambda path: path.write_bytes(path.read_bytes()[:-9]), "not as it was exported"),
-        ("weights.npz", zeroed, "not as it was exported"),
-        ("predict.jax", lambda path: path.write_bytes(path.read_bytes()[:9]), "not as it was exported"),
-        ("grad_cam.jax", lambda path: path.unlink(), "no longer there"),
-        ("SHA256SUMS", lambda path: path.unlink(), "it has no SHA256SUMS"),
-    ],
-)
-def test_a_folder_that_is_not_as_it_was_exported(folder, tmp_path, name, hurt, said):
-    other = shutil.copytree(folder, tmp_path / "other")
-    (other / "README.md").write_text("a card that its owner has gone on with")
-    Network(other, 1)
-    hurt(other / name)
-    with pytest.raises(InputError, match=rf"{name}.*scripts/export\.py") as error:
-        Network(other, 1)
-    assert said in str(error.value)

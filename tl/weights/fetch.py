@@ -92,14 +92,13 @@ def _run(name: str) -> pathlib.Path:
     if not folder.is_dir():
         raise InputError(f"no such run '{folder}' (from {pathlib.Path.cwd()}): give the folder that the run wrote.")
     path = folder / "weights.safetensors"
-    if not path.is_file() and (folder / "summary.json").is_file():
-        parts = sorted(str(part.parent.relative_to(folder)) for part in folder.rglob("weights.safetensors"))
-        raise InputError(
-            f"the run '{folder}' is made of several and has no weights of its own: give one of these"
-            + (f", such as {folder / parts[0]}." if parts else ".")
-        )
     if not path.is_file():
-        raise InputError(f"the run '{folder}' is unfinished, it has no weights.safetensors: resume it first.")
+        parts = sorted(str(part.parent) for part in folder.rglob("weights.safetensors"))
+        raise InputError(
+            f"the run '{folder}' is made of several and has no weights of its own: give one of these, as {parts[0]}."
+            if parts
+            else f"the run '{folder}' is unfinished, it has no weights.safetensors: resume it first."
+        )
     return path
 
 
