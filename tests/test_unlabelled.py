@@ -211,8 +211,13 @@ def test_no_batch_holds_a_label():
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("simclr", {"strong_transforms": ()}, "compares two views of an image: set config.strong_transforms"),
-        ("barlow", {"strong_transforms": (("resize", {"size": 8}),)}, "to any beside resize and centre_crop"),
+        ("simclr", {"strong_transforms": ()}, "set config.strong_transforms"),
+        (
+            "barlow",
+            {"strong_transforms": (("resize", {"size": 8}),)},
+            "compares two views of an image, and nothing draws",
+        ),
+        ("fixmatch", {"strong_transforms": (("rotation", {"degrees": 0.0}),)}, "nothing draws the second at random"),
         ("autoencoder", {"unlabelled": False}, "or config.unlabelled=True"),
         ("autoencoder", {"method_args": {"noise": -1.0}}, r"method_args.noise=-1.0 must lie in"),
         ("vae", {"method_args": {"deviation": 0.0}}, r"method_args.deviation=0.0 must lie in"),

@@ -47,6 +47,12 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     passes = splits | {name: stream_split(name, dataset, config) for name in method.passes}
     steps = {name: training_transforms(config, preprocess, name) for name, split in splits.items() if split.pictures}
     chosen = {name: transforms.compose(steps.get(name, [])) for name in splits}
+    for name, split in splits.items():
+        if name.endswith(STRONG) and not transforms.varies(chosen[name], map(split.load, range(len(split))[:2])):
+            raise InputError(
+                f"the method '{config.method}' compares two views of an image, and nothing draws the second at random: "
+                "set config.strong_transforms."
+            )
     plain = lambda split: transforms.compose(transforms.evaluation(preprocess) if split.pictures else [])  # noqa: E731
     batch = config.eval_batch_size or config.batch_size
     orders, shapes = episode_orders(config, splits, dataset), episodes_of(config)
@@ -170,11 +176,6 @@ def stream_split(name: str, dataset: Dataset, config: Config) -> Split:
     if name.endswith(STRONG) and not dataset.splits[kind].pictures:
         rows = dataset.splits[kind].holds
         raise InputError(f"the method '{config.method}' compares two views of an image: it cannot learn from {rows}.")
-    if name.endswith(STRONG) and all(step in transforms.FIXED for step, _ in config.strong_transforms):
-        raise InputError(
-            f"the method '{config.method}' compares two views of an image: set config.strong_transforms, which "
-            f"draw the second, to any beside {' and '.join(transforms.FIXED)}."
-        )
     return dataset.splits[kind]
 
 

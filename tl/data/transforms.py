@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from tl.preprocess import Preprocess
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Steps = Sequence[tuple[str, dict[str, Any]]]
 
-FIXED = ("resize", "centre_crop")  # those that draw nothing
 # Those that change a stroke's form.
 BENDING = ("flip", "rotation", "shear", "zoom", "elastic", "random_resized_crop", "cutout")
 BILINEAR = Image.Resampling.BILINEAR
@@ -274,6 +274,15 @@ def compose(steps: Steps) -> Transform:
         return image
 
     return apply
+
+
+def varies(transform: Transform, images: Iterable[np.ndarray]) -> bool:
+    """Whether any of the images becomes more than one, of 32 that are drawn of it."""
+    for image in images:
+        first, *others = (partial(transform, image, np.random.default_rng(seed)) for seed in range(32))
+        if any(not np.array_equal(first(), other()) for other in others):
+            return True
+    return False
 
 
 def evaluation(preprocess: Preprocess) -> list[tuple[str, dict[str, Any]]]:
