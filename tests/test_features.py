@@ -39,6 +39,8 @@ def test_rows_are_the_files_own(file):
 
 
 SETTINGS = {
+    "image_size": 0,
+    "resize": 0,
     "model": "vectors",
     "model_args": {},
     "data": "features:{file}#near",
