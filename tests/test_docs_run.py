@@ -59,6 +59,7 @@ NAMES = {
     r"DIR/": "domains/",
     r"DIR\b": "pictures",
     r"npz:FILE": "npz:arrays.npz",
+    r"features:FILE": "features:vectors.npz",
     r"tar:FILE": "tar:pictures.tar",
     r"csv:FILE": "csv:reviews.csv",
     r"graph\.data=kg:FILE": f"graph.data=kg:{GOLDEN / 'hierarchy'}",
@@ -115,6 +116,8 @@ def desk(tmp_path, monkeypatch):
     subprocess.run(["tar", "-cf", "pictures.tar", "pictures"], cwd=tmp_path, check=True)
     rng = np.random.default_rng(1)
     np.savez(tmp_path / "arrays.npz", x=rng.integers(0, 256, (80, 8, 8), np.uint8), y=np.arange(80) % 2)
+    vectors = {f"{name}_x": rng.normal(size=(80, 4)) for name in ("one", "two")}
+    np.savez(tmp_path / "vectors.npz", **vectors, one_y=np.arange(80) % 2, two_y=np.arange(80) % 2)
     sentences = (GOLDEN / "texts" / "toy.tsv").read_text()
     (tmp_path / "reviews_train.tsv").write_text(sentences)
     rows = [line.split("\t", 1) for line in sentences.splitlines()]
@@ -164,6 +167,8 @@ def later(stage: dict) -> dict:
 
 def kind(name: str, whole: Any) -> dict:
     """What toy runs of this config set, or of one like it."""
+    if whole.model == "vectors":
+        return {"model_args": {}, "image_size": 0, "resize": 0}
     if bundled(whole):
         return {"model_args": {}}
     if whole.model == "lenet":
