@@ -186,6 +186,8 @@ def test_lakes_runs_are_episodes_with_each_query_behind_its_shot(tmp_path):
     sizes = {"batch_size": 16, "eval_batch_size": 40, "data": "glyphs"}
     held = inputs.open_data(toy.toy_config("configs/protonet.py", **{**toy.EPISODES, **changes, **sizes}))
     assert len(held.splits["test"]) == 80
+    with pytest.raises(InputError, match=r"80 images of train are those that config\.episode\.test asks about"):
+        omniglot.check_unknown(found, dataclasses.replace(held, splits={"train": found}))
 
 
 def test_episodes_of_training_may_have_another_shape():

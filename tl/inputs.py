@@ -48,7 +48,7 @@ def make(config: Config, method: Method, dataset: Dataset, preprocess: Any, mesh
     steps = {name: training_transforms(config, preprocess, name) for name, split in splits.items() if split.pictures}
     chosen = {name: transforms.compose(steps.get(name, [])) for name in splits}
     for name, split in splits.items():
-        if name.endswith(STRONG) and not transforms.varies(chosen[name], map(split.load, range(len(split))[:2])):
+        if name.endswith(STRONG) and not transforms.varies(chosen[name], split.load(0).shape):
             raise InputError(
                 f"the method '{config.method}' compares two views of an image, and nothing draws the second at random: "
                 "set config.strong_transforms."
@@ -282,7 +282,9 @@ def open_by_class(config: Config) -> Dataset:
             f"config.episode.test='{config.episode.test}' must be omniglot_runs:FILE, of episodes with way=20, shot=1 "
             "and query=1."
         )
-    return dataclasses.replace(dataset, splits={**dataset.splits, "test": omniglot.runs(file)})
+    runs = omniglot.runs(file)
+    omniglot.check_unknown(runs, dataset)
+    return dataclasses.replace(dataset, splits={**dataset.splits, "test": runs})
 
 
 def training_transforms(config: Config, preprocess: Preprocess, stream: str = "") -> list[tuple[str, dict[str, Any]]]:

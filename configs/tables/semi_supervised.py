@@ -84,7 +84,7 @@ def get_config(full: bool) -> dict:
             "scratch; LeNet on MNIST, a ResNet-8 of width 16 on CIFAR-10, at 16 pixels, of 4,500 images in all. The "
             "moving average of the weights after the last step is tested. Settings were looked at with seed 10 alone; "
             "by val there were chosen Mean Teacher's weight (10; with 50 it stays behind the labels alone) and on "
-            "CIFAR-10 MixMatch's (7.5; with 75 it ends at chance) and FixMatch's threshold (0.8; with 0.95 it is sure "
-            "of hardly an image in 600 steps)."
+            "CIFAR-10 MixMatch's (7.5; with 75 it ends at chance) and the threshold of FixMatch and FlexMatch (0.8; "
+            "with 0.95 FixMatch is sure of hardly an image in 600 steps)."
         ),
     }

@@ -68,6 +68,18 @@ def runs(argument: str) -> Split:
     return Split(split.load, labels_of(RUN, len(both)), split.names, in_memory=True)
 
 
+def check_unknown(runs: Split, dataset: Dataset) -> None:
+    """InputError where drawings of the runs are trained on or chosen by."""
+    tested = {runs.load(i).tobytes() for i in range(len(runs))}
+    for name in {"train", "val"} & dataset.splits.keys():
+        split = dataset.splits[name]
+        if known := sum(split.load(i).tobytes() in tested for i in range(len(split))):
+            raise InputError(
+                f"{known} images of {name} are those that config.episode.test asks about: leave out "
+                "config.episode.classes, which cuts the alphabets of the runs, too."
+            )
+
+
 def pictures(bits: np.ndarray) -> np.ndarray:
     """(N, 1379) packed rows of 105 x 105 pixels -> (N, 28, 28) uint8."""
     drawn = np.unpackbits(bits, axis=1)[:, : DRAWN * DRAWN].reshape(-1, DRAWN, DRAWN) * np.uint8(255)
