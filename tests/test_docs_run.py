@@ -116,8 +116,8 @@ def desk(tmp_path, monkeypatch):
     subprocess.run(["tar", "-cf", "pictures.tar", "pictures"], cwd=tmp_path, check=True)
     rng = np.random.default_rng(1)
     np.savez(tmp_path / "arrays.npz", x=rng.integers(0, 256, (80, 8, 8), np.uint8), y=np.arange(80) % 2)
-    vectors = {f"{name}_x": rng.normal(size=(80, 4)) for name in ("one", "two")}
-    np.savez(tmp_path / "vectors.npz", **vectors, one_y=np.arange(80) % 2, two_y=np.arange(80) % 2)
+    one, two = rng.normal(size=(2, 80, 4))
+    np.savez(tmp_path / "vectors.npz", one_x=one, one_y=np.arange(80) % 2, two_x=two, two_y=np.arange(80) % 2)
     sentences = (GOLDEN / "texts" / "toy.tsv").read_text()
     (tmp_path / "reviews_train.tsv").write_text(sentences)
     rows = [line.split("\t", 1) for line in sentences.splitlines()]
