@@ -30,6 +30,7 @@ from tl.serving.network import Network
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=y"}
+NAMED = b'--y\r\nContent-Disposition: form-data; name="a"; filename="%s"\r\n\r\nx\r\n--y--\r\n'
 
 
 def encoded(image, kind="PNG", **how):
@@ -154,6 +155,8 @@ def test_what_can_be_read(client):
         (b"x", FORM, ""),
         (b"--y--\r\n", FORM, "there is no picture"),
         (b'--y\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--y--\r\n', FORM, "no file"),
+        (NAMED % b"a", {"Content-Type": FORM["Content-Type"] + "; charset=undefined"}, "send them in utf-8"),
+        (NAMED % rb"\ud800", {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"}, "'?' is"),
         (encoded(np.zeros((200, 60, 3), np.uint8)), PNG, "200 pixels, and 10000 are the most"),
         (encoded(np.zeros((1, 2_000, 3), np.uint8)), PNG, "2000 x 1 pixels"),  # which resizing would enlarge
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", PNG, "is no picture"),

@@ -149,7 +149,9 @@ async def pictures(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
             items = form.multi_items()
             if any(isinstance(item, str) for _, item in items):
                 raise HTTPException(400, "a part of the form is no file: send pictures with file names.")
-            found = [(file.filename or name, await file.read()) for name, file in items if not isinstance(file, str)]
+            files = [(file.filename or name, file) for name, file in items if not isinstance(file, str)]
+            # Some charsets leave half characters in a name, which no answer can hold.
+            found = [(name.encode(errors="replace").decode(), await file.read()) for name, file in files]
     elif kind == "application/json":
         found = from_json(await request.body())
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -174,6 +176,8 @@ async def form_of(request: Request, limits: Limits) -> AsyncIterator[FormData]:
         if "Too many files" in str(error.detail):
             raise HTTPException(413, f"a request may hold {limits.images} pictures, no more.") from error
         raise
+    except UnicodeError as error:  # of a charset that the request names
+        raise HTTPException(400, "the names in the form cannot be read: send them in utf-8.") from error
     try:
         yield form
     finally:
