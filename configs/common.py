@@ -144,6 +144,8 @@ def get_config() -> ConfigDict:
     )  # ((regex from the start of a name, {"lr": factor, "weight_decay": value} or None = frozen), ...)
     c.frozen_stats = "auto"  # batch-norm statistics are frozen: auto, where the weights are | all | none
     c.norm_groups = 0  # batch norm over each of so many equal parts of a batch (or piece of it); 0: over all of it
+    c.domain_norm = False  # True: batch norm of source and target rows by themselves; running statistics, by which all
+    # is evaluated, are the target's
     c.batch_size = 32  # over all devices
     c.steps = -1  # gradient steps; -1: from epochs
     c.epochs = 10  # passes over the training images, where steps is -1

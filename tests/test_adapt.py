@@ -12,6 +12,7 @@ import toy
 
 from tl import build, inputs, predictor
 from tl import mesh as meshes
+from tl.data import streams
 from tl.errors import InputError
 from tl.evaluators import validators
 from tl.report.files import read_lines
@@ -88,6 +89,37 @@ def test_methods_for_classes_refuse_other_tasks():
         build.find_method("dann").make(
             {"label": build.tasks.make("label", "binary", ("a", "b"))}, domains=1, target=True
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("source_only", {}, "and config.method reads none together"),
+        ("adamatch", {}, "and config.method reads none together"),
+        ("mcc", {"bottleneck__norm": False}, "about batch norm that learns, and none does here"),
+        ("mcc", {"norm_groups": 2}, "domain_norm and norm_groups both cut"),
+    ],
+)
+def test_batch_norm_by_domain_says_where_it_cannot_be(name, settings, message, tmp_path):
+    own = {**toy.METHODS["mcc" if name == "source_only" else name], "target_labels": 0, "domain_norm": True, **settings}
+    with pytest.raises(InputError, match=message):
+        build.run(toy.toy_config(f"configs/{name}.py", **own), tmp_path / "made", quiet=True)
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_target_is_told_by_its_own_statistics():
+    """Batch norm by domain: what moves the source's statistics moves nothing the target is told by."""
+    settings = {**toy.METHODS["mcc"], "target_labels": 0, "bottleneck__norm": True, "train_transforms": ()}
+    means = {}
+    for apart in (True, False):
+        work = toy.Steps(toy.toy_config("configs/mcc.py", **settings, domain_norm=apart), devices=1)
+        batch = next(iter(streams.batches(work.experiment.streams, work.mesh, threads=0)))
+        for dark in (False, True):
+            source = {**batch["train"], "image": batch["train"]["image"] // (2 if dark else 1)}
+            after, _ = jax.jit(work.function)(work.state, {**batch, "train": source})
+            means[apart, dark] = np.asarray(after.stats["bottleneck"]["bn"]["mean"])
+    np.testing.assert_allclose(means[True, False], means[True, True], atol=1e-6)
+    assert np.abs(means[False, False] - means[False, True]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["mcd", "adda"])

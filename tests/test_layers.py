@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tl.batches import interleave
 from tl.errors import InputError
 from tl.mesh import batch_sharding, make_mesh, put
 from tl.models import ops
@@ -42,6 +43,23 @@ def test_groups_have_their_own_statistics() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), statistics, means)
     with pytest.raises(InputError, match="norm_groups=3 does not divide a batch of 4 rows"):
         run(x, 3)
+
+
+def test_streams_in_turn_have_their_own_statistics() -> None:
+    """Rows of two streams in turn are two batches: equal outputs and gradients, and the running statistics of one."""
+    rows = [jnp.asarray(recipe.image((3, 3, 2, 5))) * scale + scale for scale in (1.0, 3.0)]
+    variables = BatchNorm().init(jax.random.key(0), rows[0], Mode())
+
+    def run(x: jax.Array, streams: int) -> Any:
+        return BatchNorm().apply(variables, x, Mode(own_stats=all_own, streams=streams), mutable=["batch_stats"])
+
+    joined, statistics = run(interleave(*rows), 2)
+    apart = [run(x, 1) for x in rows]
+    np.testing.assert_allclose(joined, interleave(*(y for y, _ in apart)), atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), statistics, apart[1][1])
+    by_all = jax.grad(lambda x: jnp.sum(run(x, 2)[0] ** 3))(interleave(*rows))
+    by_each = [jax.grad(lambda x: jnp.sum(run(x, 1)[0] ** 3))(x) for x in rows]
+    np.testing.assert_allclose(by_all, interleave(*by_each), atol=1e-4)
 
 
 def test_batch_norm_and_adaptive_pool_equal_torch() -> None:

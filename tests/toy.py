@@ -63,7 +63,12 @@ METHODS = {
     "dann": {**ADAPT, "method_args": {"hidden": (8,)}, "bottleneck__dropout": 0.2, "falls": "loss_source"},
     "bsp": {**ADAPT, "method_args": {"hidden": (8,), "singular": 1e-4}, "falls": "loss_source"},
     "cdan": {**ADAPT, "method_args": {"hidden": (8,)}, "falls": "loss_source"},
-    "cdan_e": {**ADAPT, "method_args": {"hidden": (8,), "entropy": True}, "falls": "loss_source"},
+    "cdan_e": {
+        **ADAPT,
+        "method_args": {"hidden": (8,), "entropy": True},
+        "domain_norm": True,
+        "falls": "loss_source",
+    },
     "adda": {
         **SECOND,
         "method": "adda",

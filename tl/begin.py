@@ -98,6 +98,7 @@ def binder(experiment: Experiment, own_stats: Callable[[str], bool]) -> Callable
         stats,
         own_stats=own_stats,
         norm_groups=experiment.config.get("norm_groups", 0),
+        domain_norm=experiment.config.get("domain_norm", False),
         columns=partial(meshes.columns, mesh=experiment.mesh),
         layers=layers_of(experiment.config.get("tasks", ())),
         **kw,

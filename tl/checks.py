@@ -185,6 +185,8 @@ def batch(config: Config, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
             f"config.norm_groups={groups} must divide the {piece} rows that go through the network at once (batch_size "
             "over accumulate), or be 0 for the statistics of them all."
         )
+    if groups and config.get("domain_norm", False):
+        raise InputError("config.domain_norm and norm_groups both cut the rows of batch norm: leave one of them.")
     return mesh
 
 
@@ -223,9 +225,22 @@ def seen_alike(config: Config, dataset: Dataset) -> None:
 
 def no_batch_statistics(stats: Mapping[str, Any], own_stats: Callable[[str], bool]) -> None:
     """InputError where batch norm would use those of the batch."""
-    moving = sorted({path.rsplit("/", 1)[0] for path in paths(stats) if own_stats(path.rsplit("/", 1)[0])})
-    if moving:
+    if moving := moving_statistics(stats, own_stats):
         raise InputError(
             f"config.privacy treats every image by itself, and batch norm at {moving[0]} uses the whole batch: set "
             "frozen_stats=all for pretrained statistics, or take a network with group norm."
         )
+
+
+def some_batch_statistics(stats: Mapping[str, Any], own_stats: Callable[[str], bool]) -> None:
+    """InputError where no batch norm would use them."""
+    if not moving_statistics(stats, own_stats):
+        raise InputError(
+            "config.domain_norm=True is about batch norm that learns, and none does here: set bottleneck.norm=True and "
+            "a bottleneck.width, unfreeze a backbone that has it, or leave domain_norm False."
+        )
+
+
+def moving_statistics(stats: Mapping[str, Any], own_stats: Callable[[str], bool]) -> list[str]:
+    """The batch norms that use statistics of the batch."""
+    return sorted({path.rsplit("/", 1)[0] for path in paths(stats) if own_stats(path.rsplit("/", 1)[0])})

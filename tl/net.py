@@ -42,6 +42,8 @@ class Net:
     adapts: bool = False  # `own_stats` is asked outside training, too
     update_stats: bool = True
     norm_groups: int = 0
+    domain_norm: bool = False  # streams that a method joins, and says so, have statistics of their own: see Mode
+    joined: bool = False  # whether any did
     columns: Callable[[jax.Array], jax.Array] = lambda scores: scores  # see `mesh.columns`
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # task -> the part between bottleneck and head
     key: jax.Array | None = None
@@ -149,12 +151,15 @@ class Net:
         update_stats: bool | None = None,
         change: Callable[[str, jax.Array], jax.Array] | None = None,
         running_share: float = 0.0,
+        streams: int = 1,
         **kwargs: Any,
     ) -> Any:
         """Apply one part. `train` and `update_stats` may be set per call (teachers, weak views).
 
         `change(name, map)` gives what goes on in place of a map of the backbone. `running_share`: see `layers.Mode`.
+        `streams`: how many were joined, of which batch norm sees each by itself under config.domain_norm.
         """
+        self.joined |= streams > 1
         train = self.train if train is None else train
         update = self.update_stats if update_stats is None else update_stats
         if part not in self.params and self.init_key is not None:
@@ -163,6 +168,7 @@ class Net:
             train=train,
             own_stats=partial(self._owns, part, train),
             norm_groups=self.norm_groups,
+            streams=streams if self.domain_norm else 1,
             running_share=running_share,
             change=change,
         )

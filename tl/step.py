@@ -13,6 +13,7 @@ import optax
 
 from tl import privacy
 from tl.batches import Batch
+from tl.errors import InputError
 from tl.methods.base import Loss, Method
 from tl.net import Net
 from tl.optim import Optimizer, map_paths, paths
@@ -47,6 +48,11 @@ def create(bind: Bind, method: Method, batch: Batch, key: jax.Array) -> dict[str
     memory = method.memory(net, {stream: [batch[stream]] for stream in method.streams})
     for loss, _ in method.steps:
         loss(net, batch, memory, jax.random.fold_in(key, 2), jnp.zeros(()))
+    if net.domain_norm and not net.joined:
+        raise InputError(
+            "config.domain_norm=True keeps the batch norm of streams that are read together apart, and config.method "
+            "reads none together: leave it False, or take a method that compares domains."
+        )
     return {"params": net.params, "stats": net.stats}
 
 

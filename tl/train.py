@@ -142,6 +142,8 @@ def _started(experiment: Experiment, folder: pathlib.Path, spent: workdir.Spent,
     own_stats = begin.statistics_policy(optimizer, experiment.config.frozen_stats)
     if checks.private(experiment.config, experiment.method):
         checks.no_batch_statistics(state.stats, own_stats)
+    if experiment.config.get("domain_norm", False):
+        checks.some_batch_statistics(state.stats, own_stats)
     workdir.claim(folder, experiment.config)  # only now: nothing is written for a config that cannot run
     spent.open(folder)
     first = jax.process_index() == 0

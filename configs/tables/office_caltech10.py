@@ -23,6 +23,7 @@ METHODS = {
     "DANN": ("dann", {}),
     "CDAN+E": ("cdan_e", {}),
     "MCC": ("mcc", {"method_args": {"temperature": 3.5, "weight": 2.0}}),
+    "MCC, batch norm by domain": ("mcc", {"method_args": {"temperature": 3.5, "weight": 2.0}, "domain_norm": True}),
     "MDD": ("mdd", {}),
     "AdaMatch": ("adamatch", DROPOUT),
 }

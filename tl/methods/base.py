@@ -253,8 +253,8 @@ class Pass:
 
 
 def source_and_target(net: Any, task: Task, batch: Batch) -> Pass:
-    """Both streams in one pass: batch norm then sees them together (and adapts neither to itself alone)."""
-    features, outputs = net.both(join(batch["train"], batch["target"]))
+    """Both streams in one pass: batch norm then sees them together, unless config.domain_norm keeps them apart."""
+    features, outputs = net.both(join(batch["train"], batch["target"]), streams=2)
     (source, target), (known, unknown) = parted(features, 2), parted(outputs[task.name], 2)
     return Pass(source, target, known, unknown, task.loss(known, batch["train"][task.name]))
 

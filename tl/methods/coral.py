@@ -38,7 +38,7 @@ def make(
     pairs = list(itertools.combinations(range(domains + len(streams) - 1), 2))
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        features, outputs = net.both(join(*(batch[stream] for stream in streams)))
+        features, outputs = net.both(join(*(batch[stream] for stream in streams)), streams=len(streams))
         supervised = task.loss(parted(outputs[task.name], len(streams))[0], batch["train"][task.name])
         domain = domain_of(batch, domains, streams)
         belongs = [jnp.where(domain == number, 1.0, 0.0).astype(features.dtype) for number in range(pairs[-1][1] + 1)]

@@ -43,7 +43,7 @@ def make(
     count = domains + len(streams) - 1
 
     def loss(net: Any, batch: Batch, memory: Any, key: jax.Array, progress: jax.Array):
-        features, outputs = net.both(join(*(batch[stream] for stream in streams)))
+        features, outputs = net.both(join(*(batch[stream] for stream in streams)), streams=len(streams))
         supervised = task.loss(parted(outputs[task.name], len(streams))[0], batch["train"][task.name])
         reversed_ = alignment.reverse_gradient(features, alignment.growing_strength(progress, alpha))
         told = alignment.domain_loss(net.discriminator(reversed_), domain_of(batch, domains, streams))

@@ -39,7 +39,7 @@ def make(
     def seen(net: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Supervised loss of both heads, their discrepancy on the target, and minus the entropy of the mean."""
         labels = batch["train"][task.name]
-        features = net.features(join(batch["train"], batch["target"]))
+        features = net.features(join(batch["train"], batch["target"]), streams=2)
         source, target = zip(*(parted(net.classify(features, part=head), 2) for head in HEADS), strict=True)
         supervised = task.loss(source[0], labels) + task.loss(source[1], labels)
         apart = alignment.classifier_discrepancy(*target).mean()

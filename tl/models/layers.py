@@ -33,7 +33,7 @@ def never(path: str) -> bool:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["ones"],
-    meta_fields=["train", "own_stats", "norm_groups", "running_share", "remat", "change", "depth"],
+    meta_fields=["train", "own_stats", "norm_groups", "streams", "running_share", "remat", "change", "depth"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -47,6 +47,7 @@ class Mode:
     train: bool = False
     own_stats: Callable[[str], bool] = never
     norm_groups: int = 0  # batch norm over each of so many equal parts of the batch; 0: over all of it
+    streams: int = 1  # whose rows come in turn (`batches.join`), batch norm being over those of each by themselves
     running_share: float = 0.0  # of channels that such a BatchNorm normalises with the running statistics, at random
     remat: bool = False  # set by `inside`: blocks run again in the backward pass
     change: Callable[[str, jax.Array], jax.Array] | None = None  # (name, map) -> what goes on in its place
@@ -156,9 +157,12 @@ class BatchNorm(nn.Module):
                 return ops.batch_norm(rows, scale, bias, epsilon, near)
             return ops.pointwise_norm(rows, kernel, scale, bias, epsilon)
 
-        y, batch_mean, batch_var = in_groups(norm, x, mode.norm_groups) if mode.norm_groups > 1 else norm(x)
+        if mode.streams > 1:
+            y, batch_mean, batch_var = in_turn(norm, x, mode.streams)
+        else:
+            y, batch_mean, batch_var = in_groups(norm, x, mode.norm_groups) if mode.norm_groups > 1 else norm(x)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            count = math.prod(x.shape[:-1]) // max(mode.norm_groups, 1)
+            count = math.prod(x.shape[:-1]) // max(mode.norm_groups, mode.streams)
             unbiased = batch_var * (count / max(count - 1, 1))
             old, new = self.momentum, 1 - self.momentum
             mean.value = old * mean.value + new * lax.stop_gradient(batch_mean)
@@ -177,6 +181,13 @@ def in_groups(norm: Callable[[jax.Array], tuple], x: jax.Array, groups: int) -> 
         )
     y, means, variances = jax.vmap(norm)(x.reshape(groups, -1, *x.shape[1:]))
     return y.reshape(*x.shape[:-1], -1), jnp.mean(means, 0), jnp.mean(variances, 0)
+
+
+def in_turn(norm: Callable[[jax.Array], tuple], x: jax.Array, streams: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`norm` of the rows of each of `streams`, which come in turn, by itself -> (y, mean and variance of the last)."""
+    apart = x.reshape(-1, streams, *x.shape[1:])
+    y, means, variances = jax.vmap(norm, in_axes=1, out_axes=(1, 0, 0))(apart)
+    return y.reshape(x.shape[0], *y.shape[2:]), means[-1], variances[-1]
 
 
 def conv_norm(conv: Conv, norm: BatchNorm, x: jax.Array, mode: Mode) -> jax.Array:
