@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import toy
 
-from tl import begin, build, frozen, train
+from tl import begin, build, frozen, kept, train
 from tl.data import cache, order
 from tl.errors import InputError
 
@@ -90,8 +90,10 @@ def test_maps_too_large_for_memory_lie_on_disk_and_serve_the_next_run(tmp_path, 
             ends.append(jax.device_get(work.state))
     toy.same_leaves(ends[0], ends[1])
     toy.same_leaves(ends[1], ends[2])
-    kept = sorted((tmp_path / "cache" / "features").iterdir())
-    assert len(kept) == 2  # train and val
+    folders = sorted((tmp_path / "cache" / "features").iterdir())
+    assert [len(list(folder.glob("*/map.json"))) for folder in folders] == [
+        2
+    ]  # one source, first of train, then of val
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         toy_run("last stage", tmp_path / "other weights", seed=1)
 
@@ -110,20 +112,45 @@ def test_maps_are_kept_where_that_is_wanted_and_a_half_written_table_counts_as_n
     assert not (tmp_path / "cache" / "features").exists()
     store, calls = cache.store, []
 
-    def cut_off(folder, name, parts):
+    def cut_off(folder, names, parts):
         calls.append(folder)
-        store(folder, name, (part for part, _ in zip(parts, range(1), strict=False)))
-        folder.replace(folder.with_name(folder.name + ".partial"))
-        raise KeyboardInterrupt
+        first = lambda numbers: iter([next(iter(parts(numbers)))])  # noqa: E731
+        store(folder, names, first)
 
     monkeypatch.setattr(cache, "store", cut_off)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(AssertionError, match="rows of"):
         toy_run("probe", tmp_path / "b", keep_features=True)
+    assert [path.name for path in sorted(calls[0].glob("0*"))] == ["0000", "0001.partial"]  # train fits a batch
     monkeypatch.setattr(cache, "store", store)
     with toy_run("probe", tmp_path / "b", keep_features=True) as work:
         assert len(work.feeds.rows["train"]["index"]) == len(work.experiment.dataset.splits["train"])
-    assert calls[0].is_dir()
-    assert not list(calls[0].parent.glob("*.partial"))
+    assert [path.name for path in sorted(calls[0].glob("0*"))] == ["0000", "0001"]
+
+
+def test_another_cut_of_a_source_finds_what_is_kept(tmp_path, monkeypatch):
+    """Other folds of the same images: only what no run has seen is computed, and every row has its own map."""
+    monkeypatch.setenv("TL_CACHE", str(tmp_path / "cache"))
+    shared = {"train_transforms": (), "steps": 200, "labels_per_class": 0, "keep_features": True}
+    ends, computed, collect = {}, [], frozen.collect
+
+    def counted(predict, batches):
+        found = collect(predict, batches)
+        computed.append(len(found["index"]))
+        return found
+
+    monkeypatch.setattr(frozen, "collect", counted)
+    for number, keep in ((0, True), (1, True), (1, False)):
+        changes = {**shared, "outer": (number, 4), "keep_features": keep}
+        if not keep:
+            monkeypatch.setenv("TL_CACHE", str(tmp_path / "another"))
+        with toy_run("probe", tmp_path / f"{number}{keep}", **changes) as work:
+            size = len({name for split in work.experiment.dataset.splits.values() for name in split.names})
+            ends[number, keep] = {field: np.asarray(values) for field, values in work.feeds.rows["train"].items()}
+            ends[number, keep]["computed"], computed = sum(computed), []
+    assert 0 < ends[1, True].pop("computed") < size / 3
+    assert ends[1, False].pop("computed") > size / 2
+    for field, values in ends[1, False].items():
+        np.testing.assert_allclose(ends[1, True][field], values, rtol=1e-6, atol=1e-6)
 
 
 def test_strong_and_weak_views_of_one_image_are_kept_apart(tmp_path, monkeypatch):
@@ -205,7 +232,9 @@ def test_the_images_of_one_source_serve_every_target():
         settings = {**toy.ADAPT, "data": source, "target": target, "groups": (("backbone", None), (".*", {}))}
         experiment = build.experiment(toy.toy_config("configs/source_only.py", **settings, train_transforms=()))
         state, _ = begin.init(experiment)
-        return frozen.Keys(experiment, state, "pooled").folder(experiment.passes["train"], "train")
+        split = experiment.passes["train"].split
+        assert split is not None
+        return kept.Keys(experiment, state, "pooled").place(split, "train")[0]
 
     one = folder("glyphs:digits-sans", "glyphs:digits-serif")
     assert folder("glyphs:digits-sans", "glyphs:digits-mono") == one

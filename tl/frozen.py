@@ -3,29 +3,26 @@ images of training and of evaluation."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl import kept, runtime
 from tl import mesh as meshes
-from tl import runtime
 from tl.data import cache
 from tl.data.order import STRONG
-from tl.data.streams import EvalBatches
+from tl.data.streams import EvalBatches, eval_batches
 from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.inputs import AT_THE_END
 from tl.optim import Optimizer, paths
-from tl.weights import tree_sha256
 
 if TYPE_CHECKING:
     from tl.step import State
@@ -35,7 +32,6 @@ MOST_BYTES = 4 * 2**30  # of all cached maps, in the memory of every host
 MOST_STORED_BYTES = 256 * 2**30  # of those that do not fit there, in array_record files
 MOST_DEVICE_BYTES = 2**30
 FEW_BYTES = 16  # of a row, such as a triple, that costs a CPU more to fetch than to learn from
-FORMAT = 3  # of what lies on disk: to be raised when a backbone computes something else than before
 
 
 class Feeds(NamedTuple):
@@ -199,6 +195,47 @@ def suffices(
     return True
 
 
+def maps_of(
+    experiment: Experiment, state: State, bind: Callable[..., Any], name: str, keys: kept.Keys, memory: bool
+) -> Callable[[EvalBatches, str], dict[str, Any]]:
+    """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there."""
+    config, mesh = experiment.config, experiment.mesh
+    compute = jax.jit(
+        lambda params, stats, inputs: meshes.in_pieces(
+            lambda rows: {f"map/{name}": map_of(bind, name, params, stats, rows)}, inputs, mesh
+        )
+    )
+
+    def features(batch: Any) -> Any:
+        return compute(state.params, state.stats, batch)
+
+    def computed(batches: EvalBatches, numbers: list[int]) -> Iterator[np.ndarray]:
+        """The map of some of the rows, a batch at a time."""
+        if len(numbers) < batches.size:
+            assert batches.split is not None
+            assert batches.transform is not None
+            part = batches.split.take(numbers)
+            batches = eval_batches(part, batches.transform, config.eval_batch_size or config.batch_size, mesh)
+        return (collect(features, [rows])[f"map/{name}"] for rows in batches)
+
+    def rows(batches: EvalBatches, stream: str) -> dict[str, Any]:
+        assert batches.split is not None
+        if (field := batches.split.field) != experiment.dataset.field:  # it does not go through the backbone
+            return collect(lambda batch: {field: batch[field]}, batches)
+        folder, names = keys.place(batches.split, stream)
+        # Of several hosts one that found them in a cache of its own would be missing where the others gather.
+        alone = jax.process_count() == 1
+        held = cache.stored(folder, names, memory) if alone else None
+        if held is None and not (alone and (config.keep_features or not memory)):
+            return collect(features, batches)
+        if held is None:
+            cache.store(folder, names, partial(computed, batches))
+            held = cache.stored(folder, names, memory)
+        return {**batches.split.table(), f"map/{name}": held}
+
+    return rows
+
+
 def cached(
     experiment: Experiment,
     state: State,
@@ -210,34 +247,13 @@ def cached(
     """One pass over the training images and each set, and streams and batches of what came out."""
     began = time.perf_counter()
     config, mesh, views = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
-    compute = jax.jit(
-        lambda params, stats, inputs: meshes.in_pieces(
-            lambda rows: {f"map/{name}": map_of(bind, name, params, stats, rows)}, inputs, mesh
-        )
-    )
-    keys = Keys(experiment, state, name)
-
-    def features(batch: Any) -> Any:
-        return compute(state.params, state.stats, batch)
-
-    def rows(batches: EvalBatches, stream: str = "") -> dict[str, Any]:
-        assert batches.split is not None
-        if (field := batches.split.field) != experiment.dataset.field:  # it does not go through the backbone
-            return collect(lambda batch: {field: batch[field]}, batches)
-        folder = keys.folder(batches, stream)
-        # Of several hosts one that found them in a cache of its own would be missing where the others gather.
-        held = cache.stored(folder, memory=size <= MOST_BYTES) if jax.process_count() == 1 else None
-        if held is not None:
-            return held
-        if not (config.keep_features or size > MOST_BYTES) or jax.process_count() > 1:
-            return collect(features, batches)
-        cache.store(folder, name, (collect(features, [batch]) for batch in batches))
-        return cache.stored(folder, memory=size <= MOST_BYTES) or {}
-
+    batch = config.eval_batch_size or config.batch_size
+    keys = kept.Keys(experiment, state, name)
+    rows = maps_of(experiment, state, bind, name, keys, memory=size <= MOST_BYTES)
     found = {stream: rows((experiment.views or experiment.passes)[stream], stream) for stream in experiment.streams}
     for table in found.values():  # a view of an image is that image
         table["index"] = table["index"] % (len(table["index"]) // views)
-    held = {split: rows(batches) for split, batches in experiment.evals.items() if split not in AT_THE_END}
+    held = {split: rows(batches, "") for split, batches in experiment.evals.items() if split not in AT_THE_END}
     maps = [table for table in found.values() if f"map/{name}" in table]
     count = sum(len(table["index"]) for table in maps)
     nbytes = sum(table[f"map/{name}"].nbytes for table in (*maps, *held.values()))
@@ -250,44 +266,7 @@ def cached(
         stream: cache.cached_stream(table, **how, name=stream, places=experiment.orders.get(stream))
         for stream, table in found.items()
     }
-    batch = config.eval_batch_size or config.batch_size
     evals = {split: cache.cached_batches(table, batch, mesh) for split, table in held.items()}
     # Only heads train in bursts: a step with convolutions is long enough to hide the call.
     bursts = name == "pooled" and nbytes <= min(MOST_BYTES, MOST_DEVICE_BYTES)
     return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {}, views)
-
-
-class Keys:
-    """Where maps lie on disk: a folder for each set of images, weights, preprocessing and place in the network."""
-
-    def __init__(self, experiment: Experiment, state: State, name: str) -> None:
-        names = experiment.modules["backbone"].feature_maps
-        layers = set(names[: names.index(name) + 1])
-        variables = paths({"params": state.params["backbone"], "stats": state.stats.get("backbone", {})})
-        config = experiment.config
-        self._leaves = {path: leaf for path, leaf in variables.items() if path.split("/")[1] in layers}
-        # Two versions or kinds of machine round differently: what one computed is not quite what the other would.
-        self._common = [FORMAT, jax.__version__, jax.default_backend(), name, config.model, config.dtype]
-        self._common += [config.model_args.to_dict(), repr(experiment.preprocess["backbone"])]
-        self._common += [config.image_library]
-        self._views = {
-            stream: config.strong_transforms if stream.endswith(STRONG) else config.train_transforms
-            for stream in experiment.views
-        }
-        self._weights = ""
-        self.folders: list[pathlib.Path] = []
-
-    def folder(self, batches: EvalBatches, stream: str) -> pathlib.Path:
-        """`stream`: whose views these are; "" for images as evaluation sees them."""
-        self._weights = self._weights or tree_sha256(meshes.gather(self._leaves))
-        assert batches.split is not None
-        assert batches.split.origin, "whose images are kept is not known"
-        views = [stream, self._views[stream]] if stream in self._views else []
-        text = json.dumps([*self._common, self._weights, cache.identity(batches.split), views])
-        folder = runtime.cache_folder() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.folders.append(folder)
-        return folder
-
-    def used(self) -> str:
-        kept = [folder for folder in self.folders if folder.is_dir()]
-        return f" in {kept[0].parent}" if kept else ""

@@ -13,7 +13,7 @@ MINILM = {"weights": "file:$TL_MINILM"}
 # Way -> config, what it sets, and its steps at 10 and 100 labels a class; in full it goes through the data in epochs.
 WAYS = {
     "windows over GloVe": ("text_cnn", {"text.length": 0}, (100, 200)),
-    "MiniLM, frozen": ("text_probe", MINILM, (200, 300)),
+    "MiniLM, frozen": ("text_probe", {**MINILM, "keep_features": True}, (200, 300)),
     "MiniLM, LoRA": ("text_lora", MINILM, (60, 120)),
     "MiniLM, fine-tuned": ("text", MINILM, (60, 120)),
 }

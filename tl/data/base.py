@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 
@@ -48,6 +49,11 @@ class Split:
     def written(self) -> bool:
         """Whether the rows are sentences of which tokens are still to be made."""
         return self.field in ("text", "words")
+
+    def table(self) -> dict[str, np.ndarray]:
+        """The labels of all rows, and `index`, as they come back from a device."""
+        fields = {**self.labels, "index": np.arange(len(self), dtype=np.int32)}
+        return {field: np.asarray(rows, jax.dtypes.canonicalize_dtype(rows.dtype)) for field, rows in fields.items()}
 
     def take(self, indices: np.ndarray | Sequence[int]) -> Split:
         """The images at `indices`, in that order."""

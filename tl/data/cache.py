@@ -6,7 +6,7 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -22,6 +22,7 @@ from tl.data.base import Split
 from tl.data.order import Order, order
 
 Rows = Mapping[str, Any]  # field -> (N, ...) array, or Stored
+ROWS, ABOUT = "map.array_record", "map.json"
 
 
 def cached_stream(
@@ -49,66 +50,69 @@ def cached_batches(rows: Rows, batch_size: int, mesh: Mesh) -> streams.EvalBatch
 
 
 class Stored:
-    """(N, ...) rows in an array_record file, read when they are asked for."""
+    """(N, ...) rows at `places` of array_record files, one after the other, read when they are asked for."""
 
-    def __init__(self, file: pathlib.Path, shape: tuple[int, ...], dtype: str) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
-        self._source = ArrayRecordDataSource([str(file)])
+    def __init__(self, files: Sequence[pathlib.Path], places: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
+        self.shape, self.dtype = (len(places), *shape), np.dtype(dtype)
+        self.nbytes = int(np.prod(self.shape)) * self.dtype.itemsize
+        self._places = places
+        self._source = ArrayRecordDataSource([str(file) for file in files])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
-        numbers = range(*chosen.indices(len(self))) if isinstance(chosen, slice) else map(int, chosen)
-        found = self._source.__getitems__(list(numbers))
+        found = self._source.__getitems__(self._places[chosen].tolist())
         return np.stack([np.frombuffer(row, self.dtype).reshape(self.shape[1:]) for row in found])
 
 
-def store(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
-    """Write tables of the map `map/NAME` and small fields, one after the other, as one table in `folder`.
+def store(folder: pathlib.Path, names: Sequence[str], parts: Callable[[list[int]], Iterable[np.ndarray]]) -> None:
+    """Add the rows that `folder` does not hold yet; `parts(numbers)` gives those of `names`, some at a time, in order.
 
-    The folder appears when it is whole: what was cut off before counts as none. Of several processes that want the same
-    one makes it, while the others wait.
+    What is added appears when it is whole: what was cut off before counts as none. Of several processes that want the
+    same rows one makes them, while the others wait.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(folder.name + ".lock")
-    with filelock.FileLock(lock):
-        if not folder.is_dir():
-            _write(folder, name, parts)
-    lock.unlink(missing_ok=True)  # whoever waits for it finds the folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / "lock"):
+        held, tables = _held(folder)
+        lacking = [i for i, name in enumerate(names) if name not in held]
+        if lacking:
+            _write(folder / f"{len(tables):04d}", [names[i] for i in lacking], parts(lacking))
 
 
-def _write(folder: pathlib.Path, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
-    partial = folder.with_name(folder.name + ".partial")
+def _write(table: pathlib.Path, names: list[str], parts: Iterable[np.ndarray]) -> None:
+    partial = table.with_name(table.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    writer = ArrayRecordWriter(str(partial / "map.array_record"), "group_size:1,uncompressed")
-    small: list[dict[str, np.ndarray]] = []
-    shape, dtype = (), ""
+    writer = ArrayRecordWriter(str(partial / ROWS), "group_size:1,uncompressed")
+    count, shape, dtype = 0, (), ""
     for part in parts:
-        rows = np.ascontiguousarray(part[f"map/{name}"])
-        shape, dtype = rows.shape[1:], rows.dtype.name
+        rows = np.ascontiguousarray(part)
+        count, shape, dtype = count + len(rows), rows.shape[1:], rows.dtype.name
         for row in rows:
             writer.write(row.tobytes())
-        small.append({field: values for field, values in part.items() if not field.startswith("map/")})
     writer.close()
-    fields = {field: np.concatenate([table[field] for table in small]) for field in small[0]}
-    np.savez(partial / "fields.npz", allow_pickle=False, **fields)
-    (partial / "map.json").write_text(json.dumps({"name": name, "shape": shape, "dtype": dtype}))
-    partial.replace(folder)
+    assert count == len(names), f"{count} rows of {len(names)}"
+    (partial / ABOUT).write_text(json.dumps({"shape": shape, "dtype": dtype, "names": names}))
+    partial.replace(table)
 
 
-def stored(folder: pathlib.Path, memory: bool) -> dict[str, Any] | None:
-    """The table that `store` wrote, its map read into memory or not; None where there is none."""
-    if not folder.is_dir():
+def _held(folder: pathlib.Path) -> tuple[dict[str, int], list[pathlib.Path]]:
+    """The place of every row that lies in `folder`, and its tables, which hold them one after the other."""
+    tables = sorted(about.parent for about in folder.glob(f"*[0-9]/{ABOUT}"))
+    names = [name for table in tables for name in json.loads((table / ABOUT).read_text())["names"]]
+    return {name: place for place, name in enumerate(names)}, tables
+
+
+def stored(folder: pathlib.Path, names: Sequence[str], memory: bool) -> np.ndarray | Stored | None:
+    """The rows of `names`, read into memory or not; None where `folder` does not hold them all."""
+    held, tables = _held(folder)
+    if not all(name in held for name in names):
         return None
-    about = json.loads((folder / "map.json").read_text())
-    with np.load(folder / "fields.npz", allow_pickle=False) as held:
-        fields = dict(held)
-    shape = (len(fields["index"]), *about["shape"])
-    rows: Any = Stored(folder / "map.array_record", shape, about["dtype"])
-    return {**fields, f"map/{about['name']}": rows[:] if memory else rows}
+    about = json.loads((tables[0] / ABOUT).read_text())
+    places = np.array([held[name] for name in names], np.int64)
+    rows = Stored([table / ROWS for table in tables], places, tuple(about["shape"]), about["dtype"])
+    return rows[:] if memory else rows
 
 
 def identity(split: Split) -> str:

@@ -214,7 +214,7 @@ def _letters(sentence: str) -> str:
 
 def tokenised(dataset: Dataset, text: Text) -> Dataset:
     """Tokens in place of all sentences, and the tags of words at theirs; it says how many are cut."""
-    parts = {}
+    parts, vocabulary = {}, hashlib.sha256(text.to_json().encode()).hexdigest()
     for name, split in dataset.splits.items():
         held = sentences(split)
         rows, cut = text.rows(held)
@@ -225,6 +225,7 @@ def tokenised(dataset: Dataset, text: Text) -> Dataset:
                 *(cut, len(split), name, text.length),
             )
         how = {"load": rows.__getitem__, "labels": labels, "field": "tokens", "in_memory": True}
+        how["origin"] = f"{split.origin}/{vocabulary}" if split.origin else ""
         parts[name] = dataclasses.replace(split, **how)
     return dataclasses.replace(dataset, splits=parts)
 
