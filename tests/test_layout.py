@@ -52,6 +52,7 @@ FLOORS = {
     "tl.exported": (),
     "tl.onnx": (),
     "tl.mesh": (),
+    "tl.pieces": ("tl.text",),
     "tl.lifeline": (),
     "tl.hosts": ("tl.lifeline",),
     "tl.preprocess": (),
@@ -81,7 +82,15 @@ FLOORS = {
     "tl.serving": ("tl.serving", "tl.exported", "tl.data", "tl.preprocess", "tl.report"),
     "tl.averages": ("tl.config", "tl.weights", "tl.models", "tl.preprocess", "tl.text"),
     "tl.step": ("tl.methods.base", "tl.batches", "tl.net", "tl.optim", "tl.privacy"),
-    "tl.evaluators": ("tl.evaluators", "tl.mesh", "tl.metrics", "tl.ranking", "tl.tasks", "tl.report.files"),
+    "tl.evaluators": (
+        "tl.evaluators",
+        "tl.mesh",
+        "tl.pieces",
+        "tl.metrics",
+        "tl.ranking",
+        "tl.tasks",
+        "tl.report.files",
+    ),
 }
 # Outside package -> the only rooms that may import it.
 FENCES = {

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl import kept, runtime
-from tl import mesh as meshes
 from tl.data import cache
 from tl.data.order import STRONG
 from tl.data.streams import EvalBatches, eval_batches
@@ -23,6 +22,7 @@ from tl.errors import InputError
 from tl.evaluators.collect import collect
 from tl.inputs import AT_THE_END
 from tl.optim import Optimizer, paths
+from tl.pieces import in_pieces
 
 if TYPE_CHECKING:
     from tl.step import State
@@ -201,7 +201,7 @@ def maps_of(
     """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there."""
     config, mesh = experiment.config, experiment.mesh
     compute = jax.jit(
-        lambda params, stats, inputs: meshes.in_pieces(
+        lambda params, stats, inputs: in_pieces(
             lambda rows: {f"map/{name}": map_of(bind, name, params, stats, rows)}, inputs, mesh
         )
     )

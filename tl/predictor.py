@@ -22,6 +22,7 @@ from tl.evaluators.collect import collect
 from tl.explanations import Predict
 from tl.net import Net
 from tl.pages import ASKS
+from tl.pieces import in_pieces
 from tl.preprocess import Preprocess
 from tl.shots import Shots
 from tl.tasks import Task, head_name, layers_of
@@ -87,7 +88,7 @@ class Predictor:
             params, stats, memory = variables
             net = dataclasses.replace(self.net, params=params, stats=stats)
             read = {self.field: inputs}
-            return meshes.in_pieces(lambda rows: dict(function(net, rows, memory)), read, mesh, together)
+            return in_pieces(lambda rows: dict(function(net, rows, memory)), read, mesh, together)
 
         return run
 

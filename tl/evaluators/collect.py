@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from tl import mesh
+from tl.pieces import in_pieces
 
 Collected = dict[str, np.ndarray]
 
@@ -31,7 +32,7 @@ def fields_of(
         outputs = {f"outputs/{task}": value for task, value in predict(net, rows, memory).items()}
         return outputs | ({"features": net.features(rows)} if features else {})
 
-    return mesh.in_pieces(of, batch, over, together)
+    return in_pieces(of, batch, over, together)
 
 
 # What the network reads, or a ranking leaves out, in no table of answers.
