@@ -61,8 +61,8 @@ def get_config(full: bool) -> dict:
             "runs in place of three seeds. GloVe of 25 numbers, from tweets, of 11,925 words; MiniLM of 6 layers, 384 "
             "wide, trained on pairs of sentences (all-MiniLM-L6-v2), which reads 24 pieces of a question and 48 of a "
             "sentence. At 10 and 100 labels a class (50 of TREC, whose rarest has 86) windows take 100 and 200 steps, "
-            "the frozen encoder 200 and 300, the others 60 and 120 of 16; with all labels 10, 30 and 3 epochs. What moves "
-            "the encoder by all labels is part of --full. The last step is tested; settings were looked at with seed "
-            "10 alone."
+            "the frozen encoder 200 and 300, the others 60 and 120 of 16; with all labels 10, 30 and 3 epochs. What "
+            "moves the encoder by all labels is part of --full. The last step is tested; settings were looked at with "
+            "seed 10 alone."
         ),
     }
