@@ -102,10 +102,15 @@ def max_pool(x: jax.Array, window: int, strides: int) -> jax.Array:
     shape = [(n - window) // strides + 1 for n in x.shape[1:3]]
     squares = (window, window)
 
-    def gradient(x: jax.Array, y: jax.Array, dy: jax.Array) -> jax.Array:
-        free = jnp.ones(y.shape, bool)
-        shares = []
-        for row in cut(x, squares, strides, shape):
+    def largest(places: list[list[jax.Array]]) -> jax.Array:
+        return reduce(jnp.maximum, [pixels for row in places for pixels in row])
+
+    def gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+        free = jnp.ones(dy.shape, bool)
+        shares, places = [], cut(x, squares, strides, shape)
+        # Not the maximum of the forward pass: `x` may be computed anew here, and be rounded otherwise.
+        y = largest(places)
+        for row in places:
             shares.append([])
             for pixels in row:
                 hit = (pixels == y) & free
@@ -115,13 +120,14 @@ def max_pool(x: jax.Array, window: int, strides: int) -> jax.Array:
 
     @jax.custom_jvp
     def pool(x: jax.Array) -> jax.Array:
-        return reduce(jnp.maximum, [pixels for row in cut(x, squares, strides, shape) for pixels in row])
+        return largest(cut(x, squares, strides, shape))
 
     @jax.checkpoint  # the masks are made again: kept, they would take more memory than `x`
-    def tangent(x: jax.Array, y: jax.Array, dx: jax.Array) -> jax.Array:
-        return jax.linear_transpose(lambda dy: gradient(x, y, dy), jax.ShapeDtypeStruct(y.shape, y.dtype))(dx)[0]
+    def tangent(x: jax.Array, dx: jax.Array) -> jax.Array:
+        like = jax.ShapeDtypeStruct((x.shape[0], *shape, x.shape[3]), x.dtype)
+        return jax.linear_transpose(lambda dy: gradient(x, dy), like)(dx)[0]
 
-    pool.defjvp(lambda primals, tangents: (pool(*primals), tangent(*primals, pool(*primals), *tangents)))
+    pool.defjvp(lambda primals, tangents: (pool(*primals), tangent(*primals, *tangents)))
     return pool(x)
 
 

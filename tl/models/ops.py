@@ -115,6 +115,8 @@ def dense_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) ->
     window, plain = kernel.shape[:2], partial(plain_conv, strides=strides, pads=pads)
     if x.shape[-1] == 3 and (strides, *window) != (1, 3, 3):
         plain = partial(colour_conv, strides=strides, pads=pads)
+    elif x.shape[-1] == 1 and window == (3, 3):
+        plain = partial(grey_conv, strides=strides, pads=pads)
     if window == (3, 3) and strides == 1 and tuple(map(tuple, pads)) == ((1, 1),) * 2 and min(kernel.shape[2:]) >= 32:
         # Exported for a batch of any size, a map may be large.
         any_size = export.is_symbolic_dim(x.shape[0])
@@ -133,6 +135,14 @@ def colour_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -
     x = jnp.pad(x, [(0, 0)] * 3 + [(0, 1)])
     kernel = jnp.pad(kernel, [(0, 0)] * 2 + [(0, 1), (0, 0)])
     return plain_conv(x, kernel, strides, pads)
+
+
+def grey_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence) -> jax.Array:
+    """`plain_conv` of one channel as a product: as fast, and with a kernel for each episode up to fourteen times."""
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    sizes = [(size - taps) // strides + 1 for size, taps in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
+    windows = [tap for row in gradients.cut(x, kernel.shape[:2], strides, sizes) for tap in row]
+    return dot(jnp.concatenate(windows, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, strides: int, pads: Sequence, groups: int = 1) -> jax.Array:
