@@ -52,7 +52,7 @@ def get_config(full: bool) -> dict:
         "title": "Sentences",
         "metrics": ["test/accuracy"],
         "columns": {"test/accuracy": "accuracy"},
-        "seconds_per_cell": 40,
+        "seconds_per_cell": 33,
         "seeds": [0, 1, 2],
         "cells": cells,
         "notes": (
