@@ -136,7 +136,7 @@ METHODS = {
     "barlow": {**TWO_VIEWS, "method_args": {"width": 6}},
     "protonet": EPISODES,
     "matching": EPISODES,
-    "relation": {**EPISODES, "optim__eps": 1e-3, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},
+    "relation": {**EPISODES, "method_args": {"map": "stage2", "width": 4, "hidden": 3}},
     "nearest_mean": {**EPISODES, "episode__batch": 0, "method_args": {"finetune": 3}},
     "maml": {**ADAPTED, "optim__clip": 0.0, "method_args": {}},
     "reptile": {**ADAPTED, "method_args": {"steps": 2, "test_steps": 2}, "falls": "loss_start"},
