@@ -195,6 +195,7 @@ def get_config() -> ConfigDict:
     c.save_every = 1000  # steps between checkpoints, beside the best and the last
     c.log_every = 10  # steps between rows of training scalars
     c.eval_batch_size = 0  # 0: batch_size
+    c.eval_views = ()  # "flip", "zoom", "zoom_flip": answers are means over the image and these views of it
     c.evaluate_before = False  # evaluate test, or target, before the first step too: before/test/...
     c.transferability = False  # score the untouched backbone for these labels, see tl/ranking.py: before/logme, ...
     c.class_report = False  # keep the confusion matrix and the class report of every evaluation

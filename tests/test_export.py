@@ -29,7 +29,10 @@ from tl.serving.network import Network
 
 # One run for each kind of export: name -> config file and settings.
 RUNS = {
-    "digits": ("configs/finetune.py", {**toy.LENET, "labels_per_class": 0, "steps": 40}),
+    "digits": (
+        "configs/finetune.py",
+        {**toy.LENET, "labels_per_class": 0, "steps": 40, "eval_views": ("flip", "zoom")},
+    ),
     "parts": ("configs/dann.py", {**toy.METHODS["dann"], "steps": 2, "eval_every": 2}),
     "domains": ("configs/erm.py", {**toy.GENERALISE, "steps": 2, "eval_every": 2}),
     "heads": ("configs/multi_task.py", {**toy.SEVERAL, "steps": 2, "eval_every": 2}),

@@ -53,6 +53,7 @@ FLOORS = {
     "tl.onnx": (),
     "tl.mesh": (),
     "tl.pieces": ("tl.text",),
+    "tl.views": (),
     "tl.lifeline": (),
     "tl.hosts": ("tl.lifeline",),
     "tl.preprocess": (),

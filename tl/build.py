@@ -31,6 +31,7 @@ from tl import (
     tasks,
     teachers,
     train,
+    views,
     weights,
     workdir,
     zero_shot,
@@ -134,6 +135,7 @@ def experiment(
     per_epoch = max(1, len(dataset.splits["train"]) // config.batch_size)
     steps = config.steps if config.steps >= 0 else config.epochs * per_epoch
     checks.online(config, method, steps)
+    views.check(config.get("eval_views", ()), pictures=dataset.splits["train"].pictures)
     if checks.private(config, method):
         checks.seen_alike(config, dataset)
     return train.Experiment(

@@ -134,6 +134,10 @@ def online(config: Config, method: Method, steps: int) -> None:
             f"the method '{config.method}' sees nothing of the source: name the images to be answered in config.data "
             f"and leave config.target='{config.target}' out."
         )
+    if config.get("eval_views", ()):
+        raise InputError(
+            f"the method '{config.method}' learns from each image as it comes: leave config.eval_views empty."
+        )
 
 
 def graph(config: Config, dataset: Dataset, loaded: Loaded | None) -> None:

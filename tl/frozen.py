@@ -3,6 +3,7 @@ images of training and of evaluation."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import time
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl import kept, runtime
+from tl import kept, runtime, views
 from tl.data import cache
 from tl.data.order import STRONG
 from tl.data.streams import EvalBatches, eval_batches
@@ -198,38 +199,43 @@ def suffices(
 def maps_of(
     experiment: Experiment, state: State, bind: Callable[..., Any], name: str, keys: kept.Keys, memory: bool
 ) -> Callable[[EvalBatches, str], dict[str, Any]]:
-    """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there."""
+    """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there.
+
+    `rows(batches, stream, view)`: the table of the map alone, of that view of each image.
+    """
     config, mesh = experiment.config, experiment.mesh
-    compute = jax.jit(
-        lambda params, stats, inputs: in_pieces(
-            lambda rows: {f"map/{name}": map_of(bind, name, params, stats, rows)}, inputs, mesh
-        )
-    )
 
-    def features(batch: Any) -> Any:
-        return compute(state.params, state.stats, batch)
+    @partial(jax.jit, static_argnames="view")
+    def compute(params: Any, stats: Any, inputs: Any, view: str) -> Any:
+        def of(rows: Any) -> Any:
+            return {f"map/{name}": map_of(bind, name, params, stats, views.seen(rows, view) if view else rows)}
 
-    def computed(batches: EvalBatches, numbers: list[int]) -> Iterator[np.ndarray]:
+        return in_pieces(of, inputs, mesh)
+
+    def features(view: str, batch: Any) -> Any:
+        return compute(state.params, state.stats, batch, view)
+
+    def computed(batches: EvalBatches, view: str, numbers: list[int]) -> Iterator[np.ndarray]:
         """The map of some of the rows, a batch at a time."""
         if len(numbers) < batches.size:
             assert batches.split is not None
             assert batches.transform is not None
             part = batches.split.take(numbers)
             batches = eval_batches(part, batches.transform, config.eval_batch_size or config.batch_size, mesh)
-        return (collect(features, [rows])[f"map/{name}"] for rows in batches)
+        return (collect(partial(features, view), [rows])[f"map/{name}"] for rows in batches)
 
-    def rows(batches: EvalBatches, stream: str) -> dict[str, Any]:
+    def rows(batches: EvalBatches, stream: str, view: str = "") -> dict[str, Any]:
         assert batches.split is not None
         if (field := batches.split.field) != experiment.dataset.field:  # it does not go through the backbone
             return collect(lambda batch: {field: batch[field]}, batches)
-        folder, names = keys.place(batches.split, stream)
+        folder, names = keys.place(batches.split, stream, view)
         # Of several hosts one that found them in a cache of its own would be missing where the others gather.
         alone = jax.process_count() == 1
         held = cache.stored(folder, names, memory) if alone else None
         if held is None and not (alone and (config.keep_features or not memory)):
-            return collect(features, batches)
+            return collect(partial(features, view), batches)
         if held is None:
-            cache.store(folder, names, partial(computed, batches))
+            cache.store(folder, names, partial(computed, batches, view))
             held = cache.stored(folder, names, memory)
         return {**batches.split.table(), f"map/{name}": held}
 
@@ -246,14 +252,16 @@ def cached(
 ) -> Feeds:
     """One pass over the training images and each set, and streams and batches of what came out."""
     began = time.perf_counter()
-    config, mesh, views = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
+    config, mesh, passes = experiment.config, experiment.mesh, max(1, experiment.config.cached_views)
     batch = config.eval_batch_size or config.batch_size
     keys = kept.Keys(experiment, state, name)
     rows = maps_of(experiment, state, bind, name, keys, memory=size <= MOST_BYTES)
     found = {stream: rows((experiment.views or experiment.passes)[stream], stream) for stream in experiment.streams}
     for table in found.values():  # a view of an image is that image
-        table["index"] = table["index"] % (len(table["index"]) // views)
+        table["index"] = table["index"] % (len(table["index"]) // passes)
     held = {split: rows(batches, "") for split, batches in experiment.evals.items() if split not in AT_THE_END}
+    for view, (split, table) in itertools.product(config.get("eval_views", ()), held.items()):
+        table[views.kept(f"map/{name}", view)] = rows(experiment.evals[split], "", view)[f"map/{name}"]
     maps = [table for table in found.values() if f"map/{name}" in table]
     count = sum(len(table["index"]) for table in maps)
     nbytes = sum(table[f"map/{name}"].nbytes for table in (*maps, *held.values()))
@@ -261,7 +269,7 @@ def cached(
         f"everything up to '{name}' is frozen: computed once for {count} images "
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"
     )
-    how = {"batch_size": config.batch_size, "seed": config.seed, "views": views}
+    how = {"batch_size": config.batch_size, "seed": config.seed, "views": passes}
     streams = {
         stream: cache.cached_stream(table, **how, name=stream, places=experiment.orders.get(stream))
         for stream, table in found.items()
@@ -269,4 +277,4 @@ def cached(
     evals = {split: cache.cached_batches(table, batch, mesh) for split, table in held.items()}
     # Only heads train in bursts: a step with convolutions is long enough to hide the call.
     bursts = name == "pooled" and nbytes <= min(MOST_BYTES, MOST_DEVICE_BYTES)
-    return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {}, views)
+    return Feeds(streams, {**experiment.evals, **evals}, found if bursts else {}, passes)

@@ -45,8 +45,10 @@ class Keys:
         self._weights = ""
         self.folders: list[pathlib.Path] = []
 
-    def place(self, split: Split, stream: str) -> tuple[pathlib.Path, Sequence[str]]:
+    def place(self, split: Split, stream: str, view: str = "") -> tuple[pathlib.Path, Sequence[str]]:
         """The folder, and what each row is called in it. `stream`: whose views these are; "": as evaluation sees them.
+
+        `view`: of those that evaluation averages over, see `views`.
 
         Where one source says what a name stands for, all its images share a folder: other cuts of it find them there.
         """
@@ -54,7 +56,8 @@ class Keys:
         assert split.origin, "whose images are kept is not known"
         views = [stream, self._views[stream]] if stream in self._views else []
         shared = not views and "+" not in split.origin and len(set(split.names)) == len(split)
-        text = json.dumps([*self._common, self._weights, split.origin if shared else cache.identity(split), views])
+        own = [*self._common, self._weights, split.origin if shared else cache.identity(split), views]
+        text = json.dumps([*own, view] if view else own)
         folder = runtime.cache_folder() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
         self.folders.append(folder)
         return folder, split.names if shared else [str(i) for i in range(len(split))]

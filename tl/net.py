@@ -64,10 +64,11 @@ class Net:
     def maps(self, inputs: Mapping[str, jax.Array], *, part: str = "backbone", **flags: Any) -> dict[str, jax.Array]:
         """The stage maps of `part` by name, the last being `pooled` (N, D). `inputs` is a stream's batch.
 
-        The backbone takes the field it `reads`, images by default, or a cached map `map/NAME`, behind which it goes on.
+        The backbone takes the field it `reads`, images by default, or a cached map `map/NAME`, behind which it goes on;
+        `map/NAME@VIEW` are those of other views (`views.seen`).
         """
         for field, value in inputs.items():
-            if part == "backbone" and field.startswith("map/"):
+            if part == "backbone" and field.startswith("map/") and "@" not in field:
                 return self.call(part, value, start=field.removeprefix("map/"), **flags)
         reads = getattr(self.modules[part], "reads", "image")
         if reads != "image":

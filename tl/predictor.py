@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import beside, build, explanations, inputs, optim, prepared, shots, spans, weights
+from tl import beside, build, explanations, inputs, optim, prepared, shots, spans, views, weights
 from tl import config as configs
 from tl import mesh as meshes
 from tl.config import Config
@@ -42,6 +42,7 @@ class Predictor:
     memory: Any = ()  # what of the method's memory the run has kept for that
     shots: Shots | None = None  # of the classes, where the run is one of episodes
     relations: tuple[str, ...] = ()  # of a knowledge graph, whose entities are the classes
+    views: tuple[str, ...] = ()  # of an image, over which answers are averaged
 
     def outputs(self, split: Split, change: transforms.Transform | None = None) -> dict[str, np.ndarray]:
         """{task: (N, outputs)} of the images of `split`, in order; `change` acts on what the network would see."""
@@ -60,10 +61,15 @@ class Predictor:
             raise InputError(f"this run does not read images: ask it by {ASKS[self.field]}.")
         return self.preprocess
 
+    @property
+    def said(self) -> Predict:
+        """What `predict` says, over all views: explanations are of the image as it is alone."""
+        return views.averaged(self.predict, self.views)
+
     @functools.cached_property
     def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
         """((params, stats, memory), what the network reads) -> {task: (N, outputs)}, compiled once."""
-        return self.compiled(self.predict)
+        return self.compiled(self.said)
 
     def maps(self, split: Split, method: str, task: str) -> np.ndarray:
         """(N, h, w) in 0..1: how much each place of an image matters to the answer; see `explanations.maps`."""
@@ -212,7 +218,8 @@ def load(workdir: pathlib.Path | str, shot_folder: pathlib.Path | str | None = N
     layers = layers_of(config.get("tasks", ()))
     net = Net(modules, tuple(wanted), preprocess, nested["params"], nested["stats"], layers=layers)
     assert not method.heads or all(head_name(net.tasks, name) in nested["params"] for name in wanted)
-    return Predictor(wanted, loaded.preprocess, net, method.predict, nested.get("memory", ()), given, relations)
+    kept, seen = nested.get("memory", ()), tuple(config.get("eval_views", ()))
+    return Predictor(wanted, loaded.preprocess, net, method.predict, kept, given, relations, seen)
 
 
 def config_of(workdir: pathlib.Path) -> Config:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl import averages, begin, checks, frozen, hosts, moved, online, optim, weights, workdir
+from tl import averages, begin, checks, frozen, hosts, moved, online, optim, views, weights, workdir
 from tl import mesh as meshes
 from tl.advance import Advance, in_bursts, one_by_one
 from tl.checkpoint import Checkpoints
@@ -157,7 +157,8 @@ def _started(experiment: Experiment, folder: pathlib.Path, spent: workdir.Spent,
         progress.message(f"resumed from step {resume}")
     bind = begin.binder(experiment, lambda path: False)
     target, together = bool(experiment.dataset.target), experiment.together
-    fields = partial(fields_of, experiment.method.predict, target, experiment.mesh, together)
+    predict = views.averaged(experiment.method.predict, experiment.config.get("eval_views", ()))
+    fields = partial(fields_of, predict, target, experiment.mesh, together)
     predict = jax.jit(lambda variables, memory, batch: fields(bind(**variables), memory, batch))
     feeds = frozen.feeds(experiment, state, optimizer, own_stats, bind, progress.message)
     return Run(

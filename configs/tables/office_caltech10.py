@@ -15,6 +15,8 @@ VIEWS = {
     "optim.weight_decay": 5e-3,
     "batch_size": 64,
 }
+# The whole image, not its middle alone, beside its mirror image and the middle of both.
+SEEN = {"resize": 224, "eval_views": ("flip", "zoom", "zoom_flip")}
 DROPOUT = {"method_args": {"strong": False}, "strong_transforms": ()}
 METHODS = {
     "source-only": ("source_only", {}),
@@ -24,6 +26,7 @@ METHODS = {
     "CDAN+E": ("cdan_e", {}),
     "MCC": ("mcc", {"method_args": {"temperature": 3.5, "weight": 2.0}}),
     "MCC, batch norm by domain": ("mcc", {"method_args": {"temperature": 3.5, "weight": 2.0}, "domain_norm": True}),
+    "MCC, four views": ("mcc", {"method_args": {"temperature": 3.5, "weight": 2.0}, **SEEN}),
     "MDD": ("mdd", {}),
     "AdaMatch": ("adamatch", DROPOUT),
 }
