@@ -77,7 +77,8 @@ def test_a_finished_run_answers_as_it_was_evaluated(tmp_path):
     alone = dataclasses.replace(loaded, views=())
     assert np.abs(alone.outputs(images)["label"] - held).max() > 1e-3
     # Explanations are of the image as it is: of a map, not of four.
-    np.testing.assert_array_equal(*(of.maps(images.take(range(4)), "grad_cam", "label") for of in (loaded, alone)))
+    places = [of.maps(images.take(range(4)), "grad_cam", "label") for of in (loaded, alone)]
+    np.testing.assert_array_equal(places[0], places[1])
 
 
 @pytest.mark.parametrize(

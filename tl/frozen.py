@@ -198,7 +198,7 @@ def suffices(
 
 def maps_of(
     experiment: Experiment, state: State, bind: Callable[..., Any], name: str, keys: kept.Keys, memory: bool
-) -> Callable[[EvalBatches, str], dict[str, Any]]:
+) -> Callable[..., dict[str, Any]]:
     """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there.
 
     `rows(batches, stream, view)`: the table of the map alone, of that view of each image.

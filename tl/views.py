@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from tl.errors import InputError, unknown
 
 Rows = Mapping[str, jax.Array]
-Predict = Callable[[Any, Rows, Any], Mapping[str, jax.Array]]
+Predict = Callable[[Any, Rows, Any], dict[str, jax.Array]]
 
 
 def mirrored(image: jax.Array) -> jax.Array:
@@ -65,7 +65,7 @@ def averaged(predict: Predict, names: Sequence[str]) -> Predict:
 
     def run(net: Any, rows: Rows, memory: Any) -> dict[str, jax.Array]:
         # The image itself comes last, so that the network still holds its features for whoever asks next.
-        answers = [dict(predict(net, few, memory)) for few in (*(seen(rows, name) for name in names), rows)]
+        answers = [predict(net, few, memory) for few in (*(seen(rows, name) for name in names), rows)]
         return jax.tree.map(lambda *outputs: sum(outputs) / len(outputs), *answers)
 
     return run
