@@ -20,6 +20,7 @@ SEEN = {"resize": 224, "eval_views": ("flip", "zoom", "zoom_flip")}
 DROPOUT = {"method_args": {"strong": False}, "strong_transforms": ()}
 METHODS = {
     "source-only": ("source_only", {}),
+    "source-only, four views": ("source_only", SEEN),
     "DAN": ("dan", {}),
     "CORAL": ("coral", {}),
     "DANN": ("dann", {}),
