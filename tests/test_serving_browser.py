@@ -23,6 +23,10 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe
 SPOKEN = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 
 
+class Left(Exception):
+    """The page was left before it had answered."""
+
+
 class Tab:
     """One of a chromium whose DevTools are spoken to over two pipes; `console`: all that was said there."""
 
@@ -46,6 +50,8 @@ class Tab:
             if message.get("method") in SPOKEN:
                 self.console.append(message["params"])
             if message.get("id") == number:
+                if "navigated" in message.get("error", {}).get("message", ""):
+                    raise Left(method)
                 assert "error" not in message, (method, message["error"])
                 return message["result"]
 
@@ -64,8 +70,12 @@ class Tab:
         return found["result"].get("value")
 
     def until(self, expression, seconds=30):
+        def so():
+            with contextlib.suppress(Left):  # the page that comes will answer
+                return self.value(expression)
+
         end = time.monotonic() + seconds
-        while not self.value(expression):
+        while not so():
             assert time.monotonic() < end, (
                 f"{expression} is not so; the page says {self.value('document.body.innerText')}"
             )
