@@ -24,9 +24,7 @@ FROZEN = {
     "last stage": ("finetune", {"groups": (("head", {}), ("backbone/stage3", {}), (".*", None)), "ema": 0.9}),
     "features": ("probe", {}),
 }
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (name, toy.METHODS[name]) for name in toy.WIDE if name not in toy.AGAIN
-}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, toy.METHODS[name]) for name in toy.WIDE}
 CASES |= {name: (spec, {**row, "train_transforms": ()}) for name, (spec, row) in FROZEN.items()}
 
 
