@@ -189,7 +189,7 @@ def attacked(of: Assessed, epsilons: Sequence[float], steps: int = 20) -> dict[s
     def outputs(variables: Any, image: jax.Array) -> jax.Array:
         params, stats, memory = variables
         net = dataclasses.replace(loaded.net, params=params, stats=stats)
-        return two_sided(loaded.said(net, {"image": image}, memory)[task.name], jnp.pad)
+        return two_sided(loaded.over_views(net, {"image": image}, memory)[task.name], jnp.pad)
 
     @partial(jax.jit, static_argnames="attack")
     def answers(variables: Any, image: jax.Array, labels: jax.Array, epsilon: jax.Array, *, attack: str) -> jax.Array:

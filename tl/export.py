@@ -124,7 +124,7 @@ def program(loaded: Predictor) -> Callable[..., dict[str, jax.Array]]:
 
     def run(flat: Mapping[str, jax.Array], image: jax.Array) -> dict[str, jax.Array]:
         here = bound(loaded, flat)
-        outputs = here.said(here.net, {"image": image}, here.memory)
+        outputs = here.over_views(here.net, {"image": image}, here.memory)
         return {name: ANSWERS[task.kind](outputs[name]) for name, task in loaded.tasks.items()}
 
     return run

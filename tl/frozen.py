@@ -201,7 +201,7 @@ def maps_of(
 ) -> Callable[..., dict[str, Any]]:
     """`rows(batches, stream)`: a table of the map `name` and the labels, read from disk, or computed and kept there.
 
-    `rows(batches, stream, view)`: the table of the map alone, of that view of each image.
+    `rows(batches, stream, view)`: the same of that view of each image.
     """
     config, mesh = experiment.config, experiment.mesh
 
@@ -264,7 +264,8 @@ def cached(
         table[views.kept(f"map/{name}", view)] = rows(experiment.evals[split], "", view)[f"map/{name}"]
     maps = [table for table in found.values() if f"map/{name}" in table]
     count = sum(len(table["index"]) for table in maps)
-    nbytes = sum(table[f"map/{name}"].nbytes for table in (*maps, *held.values()))
+    tables = (*maps, *held.values())
+    nbytes = sum(values.nbytes for table in tables for field, values in table.items() if field.startswith("map/"))
     say(
         f"everything up to '{name}' is frozen: computed once for {count} images "
         f"({nbytes / 2**20:.0f} MiB{keys.used()}, {time.perf_counter() - began:.0f} s)"

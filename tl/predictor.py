@@ -62,14 +62,14 @@ class Predictor:
         return self.preprocess
 
     @property
-    def said(self) -> Predict:
-        """What `predict` says, over all views: explanations are of the image as it is alone."""
+    def over_views(self) -> Predict:
+        """`predict`, averaged over the views; explanations are by `predict`, of the image as it is."""
         return views.averaged(self.predict, self.views)
 
     @functools.cached_property
     def answers(self) -> Callable[[tuple[Any, Any, Any], jax.Array], dict[str, jax.Array]]:
         """((params, stats, memory), what the network reads) -> {task: (N, outputs)}, compiled once."""
-        return self.compiled(self.said)
+        return self.compiled(self.over_views)
 
     def maps(self, split: Split, method: str, task: str) -> np.ndarray:
         """(N, h, w) in 0..1: how much each place of an image matters to the answer; see `explanations.maps`."""
