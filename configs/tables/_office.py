@@ -1,6 +1,7 @@
 """Office-Caltech-10 on a frozen ImageNet backbone: a bottleneck and a head trained on its features."""
 
 DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
+LAST_LAYER = ("backbone/last/conv", {"lr": 0.1})
 
 
 def domain(name: str) -> str:
@@ -13,7 +14,7 @@ def shared(full: bool) -> dict:
     `full` trains the backbone's last layer too, and longer, which would not fit all cells into an hour.
     """
     steps = 1000 if full else 300
-    moving = (("backbone/last/conv", {"lr": 0.1}),) if full else ()
+    moving = (LAST_LAYER,) if full else ()
     return {
         "model": "mobilenet_v2_tf",
         "weights": "file:$TL_DATA/weights/imagenet_mobilenet_v2_tf.safetensors",
