@@ -18,7 +18,7 @@ from tl.errors import InputError
 from tl.evaluators.collect import Collected, collect
 from tl.methods.base import OLD_HEAD, Part
 from tl.net import Net
-from tl.step import State, create, fresh
+from tl.step import Fresh, State, create
 from tl.tasks import layers_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
     batch = {name: jax.tree.map(jnp.asarray, stream[0]) for name, stream in experiment.streams.items()}
     create_all = partial(created, experiment, bind, batch, jax.random.fold_in(jax.random.key(config.seed), 0))
     try:
-        shapes = jax.eval_shape(create_all)
+        made = Fresh(create_all)
     except KeyError as error:
         field, rows = experiment.dataset.field, experiment.dataset.splits["train"].holds
         if field == "image" or error.args != ("image",):
@@ -44,10 +44,10 @@ def init(experiment: Experiment) -> tuple[State, optim.Optimizer]:
             f"the method '{config.method}', or one of its method_args, is about images, and config.data holds {rows}: "
             "take another."
         ) from error
-    optimizer = make_optimizer(experiment, shapes["params"])
-    reduction.check(config.reduce, shapes["params"], optimizer.moves)
-    filled = experiment.weights(optim.paths(shapes))
-    variables = fresh(create_all, filled)
+    optimizer = make_optimizer(experiment, made.shapes["params"])
+    reduction.check(config.reduce, made.shapes["params"], optimizer.moves)
+    filled = experiment.weights(optim.paths(made.shapes))
+    variables = made.filled(filled)
     variables = {**variables, "params": pruning.pruned(variables["params"], config)}
     variables = meshes.place(variables, mesh)
     if config.reduce and f"params/{reduction.PART}/kernel" not in filled:

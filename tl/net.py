@@ -163,8 +163,8 @@ class Net:
         self.joined |= streams > 1
         train = self.train if train is None else train
         update = self.update_stats if update_stats is None else update_stats
-        if part not in self.params and self.init_key is not None:
-            self._create(part, *args, **kwargs)
+        new = part not in self.params and self.init_key is not None
+        out = self._create(part, *args, **kwargs) if new else None
         mode = Mode(
             train=train,
             own_stats=partial(self._owns, part, train),
@@ -175,6 +175,8 @@ class Net:
         )
         rngs = None if self.key is None else {"dropout": jax.random.fold_in(self.key, self.calls)}
         self.calls += 1
+        if new and not train and change is None:
+            return out
         variables = {"params": self.params[part], "batch_stats": self.stats.get(part, {})}
         if not train:
             return self.modules[part].apply(variables, *args, mode=mode, **kwargs)
@@ -203,11 +205,13 @@ class Net:
     def _owns(self, part: str, train: bool, path: str) -> bool:
         return (train or self.adapts) and self.own_stats(f"{part}/{path}")
 
-    def _create(self, part: str, *args: Any, **kwargs: Any) -> None:
+    def _create(self, part: str, *args: Any, **kwargs: Any) -> Any:
+        """What the part answers in evaluation, its parameters being made on the way."""
         # The name, not the order of creation, seeds a part: adding one leaves the others' start as it was.
         assert self.init_key is not None
         key = jax.random.fold_in(self.init_key, zlib.crc32(part.encode()))
-        variables = self.modules[part].init({"params": key}, *args, mode=Mode(), **kwargs)
+        out, variables = self.modules[part].init_with_output({"params": key}, *args, mode=Mode(), **kwargs)
         self.params = {**self.params, part: variables.get("params", {})}
         if variables.get("batch_stats"):
             self.stats = {**self.stats, part: variables["batch_stats"]}
+        return out

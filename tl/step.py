@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.interpreters import partial_eval
 
 from tl import privacy
 from tl.batches import Batch
@@ -56,20 +57,27 @@ def create(bind: Bind, method: Method, batch: Batch, key: jax.Array) -> dict[str
     return {"params": net.params, "stats": net.stats}
 
 
-def fresh(create_all: Callable[[], dict[str, Any]], filled: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables, with the flat `filled` leaves ("params/backbone/...") in place and only the others initialised.
+class Fresh:
+    """What a function without arguments creates: `shapes` at once, values where they are asked for. Traced once.
 
     Compiling the initialisers of a large network takes longer than compiling its training step.
     """
-    shapes = jax.eval_shape(create_all)
-    missing = {path for path in paths(shapes) if path not in filled}
-    # Random initialisers run once and compile for seconds each: on a CPU they are not worth optimising.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    pick = jax.jit(
-        lambda: {path: leaf for path, leaf in paths(create_all()).items() if path in missing}, compiler_options=options
-    )
-    new = pick()
-    return map_paths(lambda path, like: jnp.asarray(filled[path], like.dtype) if path in filled else new[path], shapes)
+
+    def __init__(self, create_all: Callable[[], dict[str, Any]]) -> None:
+        self._traced, self.shapes = jax.make_jaxpr(create_all, return_shape=True)()
+
+    def filled(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables, with the `flat` leaves ("params/backbone/...") in place and only the others initialised."""
+        names = list(paths(self.shapes))
+        missing = [path not in flat for path in names]
+        left, _ = partial_eval.dce_jaxpr(self._traced.jaxpr, missing)
+        # Random initialisers run once and compile for seconds each: on a CPU they are not worth optimising.
+        options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        pick = jax.jit(lambda: jax.core.eval_jaxpr(left, self._traced.consts), compiler_options=options)
+        new = dict(zip((path for path, wanted in zip(names, missing, strict=True) if wanted), pick(), strict=True))
+        return map_paths(
+            lambda path, like: jnp.asarray(flat[path], like.dtype) if path in flat else new[path], self.shapes
+        )
 
 
 def make_step(
