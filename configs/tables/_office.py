@@ -1,7 +1,20 @@
-"""Office-Caltech-10 on a frozen ImageNet backbone: a bottleneck and a head trained on its features."""
+"""Office-Caltech-10 on an ImageNet backbone: what its tables share."""
 
 DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
 LAST_LAYER = ("backbone/last/conv", {"lr": 0.1})
+# Each image is seen in five views, computed once. AdaMatch's views of one image are draws of dropout: others would have
+# to pass the whole network at every step.
+VIEWS = {
+    "cached_views": 5,
+    "train_transforms": (("random_resized_crop", {"scale": (0.5, 1.0)}), ("flip", {})),
+    "bottleneck.dropout": 0.5,
+    "optim.weight_decay": 5e-3,
+    "batch_size": 64,
+}
+# The whole image, not its middle alone, beside its mirror image and the middle of both.
+SEEN = {"resize": 224, "eval_views": ("flip", "zoom", "zoom_flip")}
+DROPOUT = {"method_args": {"strong": False}, "strong_transforms": ()}
+MCC = {"method_args": {"temperature": 3.5, "weight": 2.0}}
 
 
 def domain(name: str) -> str:
@@ -32,3 +45,19 @@ def shared(full: bool) -> dict:
         "schedule.gamma": 10 / steps,
         "transductive": True,
     }
+
+
+def tasks(common: dict, methods: dict) -> list[dict]:
+    """A cell of each of {method: (config, what it changes)} for each of the 12 tasks."""
+    return [
+        {
+            "method": method,
+            "setting": f"{source} -> {target}",
+            "config": f"configs/{config}.py",
+            "overrides": {**common, **changes, "data": domain(source), "target": domain(target)},
+        }
+        for source in DOMAINS
+        for target in DOMAINS
+        if source != target
+        for method, (config, changes) in methods.items()
+    ]
