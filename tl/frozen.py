@@ -98,10 +98,15 @@ def storable(size: int) -> bool:
 
 
 def worth_it(experiment: Experiment) -> bool:
-    """The images are the same in every epoch, and there are more of these than views: as decided when resumed, too."""
+    """The images are the same in every epoch, and there are more of these than views: as decided when resumed, too.
+
+    What is kept serves other runs as well, however short this one is.
+    """
     config = experiment.config
     if config.recompute_frozen or (random_views(experiment) and not config.cached_views):
         return False
+    if config.keep_features:
+        return True
     shown = experiment.steps * config.batch_size * len(experiment.streams)
     return shown > max(1, config.cached_views) * sum(experiment.passes[name].size for name in experiment.streams)
 
