@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import eval_jaxpr
 from jax.interpreters import partial_eval
 
 from tl import privacy
@@ -73,7 +74,7 @@ class Fresh:
         left, _ = partial_eval.dce_jaxpr(self._traced.jaxpr, missing)
         # Random initialisers run once and compile for seconds each: on a CPU they are not worth optimising.
         options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        pick = jax.jit(lambda: jax.core.eval_jaxpr(left, self._traced.consts), compiler_options=options)
+        pick = jax.jit(lambda: eval_jaxpr(left, self._traced.consts), compiler_options=options)
         new = dict(zip((path for path, wanted in zip(names, missing, strict=True) if wanted), pick(), strict=True))
         return map_paths(
             lambda path, like: jnp.asarray(flat[path], like.dtype) if path in flat else new[path], self.shapes
