@@ -20,8 +20,8 @@ NOTES = {
     True: "1,000 steps of 64 source and 64 target images, the backbone's last layer, bottleneck and head trained. "
     + PAPERS,
     False: "100 steps of 64 images: 32 of each domain, source-only 64 of the source, AdaMatch 16 of each, twice. The "
-    "backbone's last layer, bottleneck and head are trained on two views of each image, computed up to that layer once. "
-    "The last row is that of office_caltech10_frozen.py. "
+    "backbone's last layer, bottleneck and head are trained on two views of each image, computed up to that layer "
+    "once. The last row is that of office_caltech10_frozen.py. "
     + PAPERS
     + "Steps, batches, learning rates, number of views, and MCC's temperature and weight were chosen by the target's "
     "figures of trials with seed 0. On the mean of the tasks CORAL (by 0.001) and AdaMatch (by 0.006) lose to "
